@@ -1,0 +1,1 @@
+"""The image half: data, training, sealed checkpoints and publishing of one run."""

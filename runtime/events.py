@@ -1,0 +1,68 @@
+"""The event log of a run: one JSON object a line, appended by whoever does the work, read by whoever wants to know."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+
+
+class EventLog:
+    """Appends events to `path`. One write call a line, so that two processes of one machine may share the file.
+
+    A kill can leave half a line at the end of the file; opening the log ends that line, and readers skip what does not parse.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._clock = clock
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _end_torn_line(path)
+
+    def append(self, kind: str, step: int | None = None, **fields: Any) -> Event:
+        """Write one event of `kind` at optimizer step `step` and return it; `fields` must be JSON values."""
+        event: Event = {"time": round(self._clock(), 3), "step": step, "kind": kind, **fields}
+        line = json.dumps(event, ensure_ascii=False, allow_nan=True, separators=(",", ":")) + "\n"
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+        return event
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Every whole event in the order written; nothing when the file is missing."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and "kind" in event:
+                yield event
+
+
+def latest_per_step(events: Iterable[Event], kind: str) -> list[Event]:
+    """The last event of `kind` for each step, by step: after a resume, repeated steps count once."""
+    newest: dict[int, Event] = {}
+    for event in events:
+        if event["kind"] == kind and isinstance(event.get("step"), int):
+            newest[event["step"]] = event
+    return [newest[step] for step in sorted(newest)]
+
+
+def _end_torn_line(path: Path) -> None:
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb+") as stream:
+        stream.seek(-1, os.SEEK_END)
+        if stream.read(1) != b"\n":
+            stream.write(b"\n")
