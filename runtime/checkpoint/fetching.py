@@ -1,0 +1,63 @@
+"""Copying a checkpoint to this machine, verified as it arrives."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from runtime.checkpoint.checksum import THREADS
+from runtime.checkpoint.disk import copy_durably, explained, make_folder
+from runtime.checkpoint.manifest import Manifest, ManifestFile, difference, read_manifest, verify
+from runtime.checkpoint.patience import patiently
+from runtime.checkpoint.sealing import place_sealed
+from runtime.checkpoint.staging import open_staging
+from runtime.checkpoint.stored import RunStore, file_key
+from runtime.config.problem import ExitCode, Problem, UserError
+
+
+def copy_sealed(source: Path | RunStore, manifest: Manifest, into: Path) -> Manifest:
+    """The manifest of `into`, now a sealed copy of the checkpoint `manifest` that is in the folder or store `source`.
+
+    Several files are copied at once and every byte is summed as it arrives; the folder appears only when all of them match. A folder there that
+    holds the same content is taken as it is, one that does not verify is replaced. Raises UserError: `missing-file`, `wrong-size`,
+    `wrong-checksum` when the source is damaged, `already-sealed` when another checkpoint is there, `store-unreachable`, and the disk's codes.
+    """
+    local = manifest.model_copy(update={"files": tuple(file.model_copy(update={"key": None}) for file in manifest.files)})
+    if _holds(into, local):
+        return local
+    with open_staging(into.parent, needed_bytes=local.total_bytes) as staging:
+        with explained(into.parent, needed=local.total_bytes), ThreadPoolExecutor(THREADS, thread_name_prefix="fetch") as pool:
+            results = pool.map(lambda file: _copy(source, manifest, file, staging), manifest.files)
+            problems = [problem for problem in results if problem is not None]
+        if problems:
+            raise UserError(problems, exit_code=ExitCode.NOT_VERIFIED)
+        with explained(into.parent):
+            place_sealed(staging, into, local)
+    return local
+
+
+def _holds(folder: Path, manifest: Manifest) -> bool:
+    try:
+        present = read_manifest(folder)
+    except UserError:
+        return False
+    return present.same_content(manifest) and all(problem.code == "extra-file" for problem in verify(folder, present))
+
+
+def _copy(source: Path | RunStore, manifest: Manifest, file: ManifestFile, staging: Path) -> Problem | None:
+    """Copies one file; returns what is wrong with it at the source."""
+    target = staging / file.path
+    make_folder(target.parent)
+    address = str(source / file.path) if isinstance(source, Path) else source.store.url(file_key(source, manifest, file))
+
+    def once() -> Problem | None:
+        target.unlink(missing_ok=True)
+        if isinstance(source, Path):
+            return difference(file, copy_durably(source / file.path, target), address)
+        return difference(file, source.store.get_file(file_key(source, manifest, file), target), address)
+
+    try:
+        # Damage on the way looks like damage at the source, so a bad copy is made once more before the source is blamed.
+        return patiently(once, address) and patiently(once, address)
+    except FileNotFoundError:
+        return Problem(code="missing-file", message=f"{file.path} is missing", place=address)

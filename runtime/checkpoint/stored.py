@@ -1,0 +1,80 @@
+"""A run in a store: the keys of its checkpoints, their manifests, and whether what the store holds matches them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from runtime.checkpoint.checksum import THREADS, Digest
+from runtime.checkpoint.layout import CHECKPOINTS, FINAL, MANIFEST, step_folder, step_of
+from runtime.checkpoint.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestFile, difference, parse_manifest
+from runtime.checkpoint.patience import patiently
+from runtime.checkpoint.store import Store, digest_object, get_bytes
+from runtime.config.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStore:
+    """The part of a store that belongs to one run; laid out as the run's folder is."""
+
+    store: Store
+    run: str
+
+    def key(self, relative: str) -> str:
+        """The store's key of a path below the run."""
+        return f"{self.run}/{relative}"
+
+    def url(self, relative: str = "") -> str:
+        """The address of a path below the run."""
+        return self.store.url(self.key(relative) if relative else self.run)
+
+    def manifest(self, folder: str) -> Manifest:
+        """The manifest of `checkpoints/step-…` or `final`. Raises FileNotFoundError, OSError, UserError as `parse_manifest`."""
+        key = self.key(f"{folder}/{MANIFEST}")
+        content = get_bytes(self.store, key, limit=MAX_MANIFEST_BYTES)
+        return parse_manifest(content, place=self.store.url(key))
+
+    def steps(self) -> dict[int, bool]:
+        """The steps that have objects, and whether each has a manifest. Raises as Store.list."""
+        found: dict[int, bool] = {}
+        prefix = self.key(f"{CHECKPOINTS}/")
+        for stat in self.store.list(prefix):
+            name, _, rest = stat.key.removeprefix(prefix).partition("/")
+            step = step_of(name)
+            if step is not None:
+                found[step] = found.get(step, False) or rest == MANIFEST
+        return found
+
+
+def folder_name(manifest: Manifest) -> str:
+    """Where a checkpoint belongs below its run: `checkpoints/step-00000040`, `final`."""
+    return FINAL if manifest.kind == "final" else f"{CHECKPOINTS}/{step_folder(manifest.step)}"
+
+
+def file_key(place: RunStore, manifest: Manifest, file: ManifestFile) -> str:
+    """The store's key of one of the checkpoint's files."""
+    return place.key(file.key or f"{folder_name(manifest)}/{file.path}")
+
+
+def verify_stored(place: RunStore, manifest: Manifest, *, deep: bool = True) -> tuple[Problem, ...]:
+    """Everything in which the store differs from `manifest`: `missing-file`, `wrong-size`, `wrong-checksum`.
+
+    With `deep` every object is read back; without, only sizes are compared. Raises UserError `store-unreachable`, and those of the store.
+    """
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="verify") as pool:
+        problems = pool.map(lambda file: patiently(lambda: _check(place, manifest, file, deep=deep), place.url()), manifest.files)
+        return tuple(problem for problem in problems if problem is not None)
+
+
+def _check(place: RunStore, manifest: Manifest, file: ManifestFile, *, deep: bool) -> Problem | None:
+    key = file_key(place, manifest, file)
+    address = place.store.url(key)
+    stat = place.store.stat(key)
+    if stat is None:
+        return Problem(code="missing-file", message=f"{file.path} is missing", place=address)
+    if not deep or stat.size != file.size:
+        return difference(file, Digest(size=stat.size, checksum=file.checksum), address)
+    try:
+        return difference(file, digest_object(place.store, key), address)
+    except FileNotFoundError:
+        return Problem(code="missing-file", message=f"{file.path} is missing", place=address)

@@ -1,0 +1,135 @@
+"""Sealing a local checkpoint in a store: every object sent and read back, the manifest last and by one writer only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from runtime.checkpoint.checksum import THREADS
+from runtime.checkpoint.layout import MANIFEST
+from runtime.checkpoint.manifest import Manifest, ManifestFile, difference, read_manifest
+from runtime.checkpoint.store import digest_object
+from runtime.checkpoint.stored import RunStore, file_key, folder_name, verify_stored
+from runtime.config.problem import Problem, UserError
+
+
+class NotUploadableError(Exception):
+    """This local checkpoint can never be uploaded as it is: it is damaged or gone."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(str(problem))
+
+
+class LostError(Exception):
+    """Another writer has sealed this step with other content; `winner` is its manifest."""
+
+    def __init__(self, winner: Manifest, address: str) -> None:
+        self.winner = winner
+        self.address = address
+        super().__init__(f"attempt {winner.attempt} has already sealed step {winner.step} in {address}")
+
+
+def seal_in_store(
+    place: RunStore, folder: Path, *, writer: str, sent: set[str] | None = None, cancelled: Callable[[], bool] = lambda: False
+) -> Manifest:
+    """The manifest of the local sealed `folder` as it now is in the store, complete and read back.
+
+    Objects go under `<step>/<writer>/`, a prefix that no other writer uses, so two writers never mix theirs; the manifest is created only if
+    absent, so one of them wins. Where the store cannot do that, it is looked for, written and read back, which is safe for one writer.
+    `sent` remembers the files that are already there and verified, for a second call after a failure. The same content sealed before is taken
+    as it is; a manifest in the way that does not verify is replaced, and so is the final model of an earlier training. Raises LostError, NotUploadableError, OSError for what may pass
+    (InterruptedError when `cancelled`), UserError from the store.
+    """
+    conditional = place.store.capabilities.conditional_put
+    local = _read_local(folder)
+    target = folder_name(local)
+    files = tuple(file.model_copy(update={"key": f"{target}/{writer}/{file.path}"}) for file in local.files)
+    remote = local.model_copy(update={"files": files})
+    present = _present(place, remote)
+    if present is not None and not _replaces(remote, present):
+        return _settle(place, remote, present)
+    done = set() if sent is None else sent
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="upload") as pool:
+        for path in pool.map(lambda file: _send(place, folder, file, cancelled), [file for file in files if file.path not in done]):
+            done.add(path)
+    return _publish(place, remote, conditional=conditional)
+
+
+def _read_local(folder: Path) -> Manifest:
+    try:
+        return read_manifest(folder)
+    except UserError as error:
+        raise NotUploadableError(error.problems[0]) from error
+
+
+def _send(place: RunStore, folder: Path, file: ManifestFile, cancelled: Callable[[], bool]) -> str:
+    assert file.key is not None
+    if cancelled():
+        raise InterruptedError("the upload was called off")
+    key = place.key(file.key)
+    source = folder / file.path
+    if not source.is_file():
+        raise NotUploadableError(Problem(code="missing-file", message=f"{file.path} is missing", place=str(folder)))
+    if problem := difference(file, place.store.put_file(key, source), str(folder)):
+        place.store.delete(key)
+        raise NotUploadableError(problem)
+    if problem := difference(file, digest_object(place.store, key), place.store.url(key)):
+        place.store.delete(key)
+        raise OSError(f"read back from {problem.place}: {file.path} differs from what was sent")
+    return file.path
+
+
+def _publish(place: RunStore, remote: Manifest, *, conditional: bool) -> Manifest:
+    key = place.key(f"{folder_name(remote)}/{MANIFEST}")
+    content = remote.encode()
+    replaced: list[Manifest] = []
+    # What is in the way is good, and wins, or is removed once; the second round meets another writer's or nothing.
+    for _ in range(2):
+        try:
+            if not conditional and place.store.stat(key) is not None:
+                raise FileExistsError(key)
+            place.store.put_bytes(key, content, create=conditional)
+        except FileExistsError:
+            present = _present(place, remote)
+            if present is not None and not _replaces(remote, present):
+                return _settle(place, remote, present)
+            replaced += [present] if present is not None else []
+            place.store.delete(key)
+            continue
+        written = _settle(place, remote, place.manifest(folder_name(remote)))
+        for old in replaced:
+            _drop_objects(place, old, written)
+        return written
+    raise OSError(f"{place.store.url(key)} keeps changing: another writer is at work")
+
+
+def _replaces(remote: Manifest, present: Manifest) -> bool:
+    """Whether `present` is the final model of an earlier training of this run. A checkpoint of a step is never replaced."""
+    return remote.kind == "final" and present.attempt <= remote.attempt and not present.same_content(remote)
+
+
+def _drop_objects(place: RunStore, old: Manifest, new: Manifest) -> None:
+    kept = {file_key(place, new, file) for file in new.files}
+    for key in sorted({file_key(place, old, file) for file in old.files} - kept):
+        place.store.delete(key)
+
+
+def _present(place: RunStore, remote: Manifest) -> Manifest | None:
+    """The manifest that is already there and whose objects verify; None when there is none, or it is broken."""
+    try:
+        present = place.manifest(folder_name(remote))
+    except FileNotFoundError:
+        return None
+    except UserError as error:
+        if any(problem.code != "bad-manifest" for problem in error.problems):
+            raise
+        return None
+    return None if verify_stored(place, present) else present
+
+
+def _settle(place: RunStore, remote: Manifest, present: Manifest) -> Manifest:
+    if not present.same_content(remote):
+        raise LostError(present, place.url(folder_name(remote)))
+    return present

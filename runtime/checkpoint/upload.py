@@ -1,0 +1,207 @@
+"""Uploading while training goes on: a thread that seals checkpoints in a store and never disturbs the step."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
+from tenacity.wait import wait_base
+
+from runtime.checkpoint.layout import step_of
+from runtime.checkpoint.manifest import Manifest
+from runtime.checkpoint.retention import Keep, prune_stored
+from runtime.checkpoint.stored import RunStore, folder_name
+from runtime.checkpoint.storing import LostError, NotUploadableError, seal_in_store
+from runtime.config.problem import Problem, UserError
+
+
+class OnEvent(Protocol):
+    """Told what happened, from the uploading thread or the submitting one; shaped as EventLog.append."""
+
+    def __call__(self, kind: str, step: int | None = None, **fields: object) -> object:
+        """`uploaded {url, seconds, bytes}`, `upload_retry {message, attempt, wait_s}`, `upload_dropped`, `upload_failed`, `fenced {message}`."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Job:
+    folder: Path
+    keep: Keep | None
+    step: int | None
+    sent: set[str] = field(default_factory=set)
+
+    @property
+    def is_final(self) -> bool:
+        return self.step is None
+
+
+class Uploader:
+    """Seals submitted folders in `place`, one after another.
+
+    At most one checkpoint waits while one is sent: a newer one replaces it, and replaces one that keeps failing. The final model is never
+    replaced. Failures are retried with growing pauses until they pass, the uploader is closed, or a newer checkpoint takes over.
+    No method raises what a store does; `on_event` is told. When a higher attempt is found to have sealed the same step, this one is
+    the run's past: it stops for good and `fenced` says why.
+    """
+
+    def __init__(
+        self,
+        place: RunStore,
+        *,
+        attempt: int,
+        on_event: OnEvent,
+        wait: wait_base | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.fenced: Problem | None = None
+        self._place = place
+        self._attempt = attempt
+        # The attempt alone is not enough: two machines may both believe to be attempt 1.
+        self._writer = f"{attempt}-{secrets.token_hex(4)}"
+        self._on_event = on_event
+        self._wait = wait_exponential(multiplier=0.5, max=60) + wait_random(0, 1) if wait is None else wait
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._waiting: list[_Job] = []
+        self._active: _Job | None = None
+        self._closing = False
+        self._hurry = False
+        self._latest_sealed: dict[bool, tuple[Path, bool]] = {}
+        self._thread = threading.Thread(target=self._work, name="uploader", daemon=True)
+        self._thread.start()
+
+    @property
+    def protected(self) -> frozenset[Path]:
+        """Local folders that wait or are being sent; retention leaves them alone."""
+        with self._changed:
+            jobs = [*self._waiting, *([self._active] if self._active else [])]
+            return frozenset(job.folder for job in jobs)
+
+    def submit(self, folder: Path, *, keep: Keep | None = None) -> None:
+        """Have the sealed `folder` sealed in the store too; afterwards delete there what `keep` does not keep. Returns at once."""
+        job = _Job(folder=folder.absolute(), keep=keep, step=step_of(folder.name))
+        with self._changed:
+            if self.fenced or self._closing:
+                reason = "another attempt has taken over this run" if self.fenced else "the uploader is closed"
+                dropped, message = [job], reason
+            else:
+                dropped = [other for other in self._waiting if not (other.is_final or job.is_final)]
+                message = f"a newer checkpoint ({folder.name}) is waiting to be uploaded"
+                self._waiting = [other for other in self._waiting if other not in dropped]
+                self._waiting.append(job)
+                self._latest_sealed[job.is_final] = (job.folder, False)
+                self._changed.notify_all()
+        for other in dropped:
+            self._tell("upload_dropped", other, message=message)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until nothing is left to send; True when the newest checkpoint and the final model, as far as submitted, are in the store."""
+        with self._changed:
+            self._hurry = True
+            self._changed.notify_all()
+            idle = self._changed.wait_for(lambda: not self._waiting and self._active is None, timeout_s)
+            return idle and all(sealed for _, sealed in self._latest_sealed.values())
+
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """Stop: what is not sent is given up and told. False when the thread was still inside a request after `timeout_s` seconds."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            try:
+                self._upload(job)
+            except Exception as error:  # noqa: BLE001  an upload may fail in ways nobody foresaw; training may not fail with it
+                self._tell("upload_failed", job, message=f"{type(error).__name__}: {error}")
+            with self._changed:
+                self._active = None
+                self._changed.notify_all()
+
+    def _next(self) -> _Job | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            if not self._closing:
+                self._active = self._waiting.pop(0)
+                return self._active
+            abandoned, self._waiting = self._waiting, []
+        for job in abandoned:
+            self._tell("upload_failed", job, message="the run ended before it was sent")
+        return None
+
+    def _upload(self, job: _Job) -> None:
+        started = self._clock()
+        retrying = Retrying(
+            retry=retry_if_exception_type((OSError, UserError)),
+            wait=self._wait,
+            stop=lambda _state: self._is_superseded(job),
+            sleep=lambda seconds: self._pause(job, seconds),
+            before_sleep=lambda state: self._tell_retry(job, state),
+            reraise=True,
+        )
+        try:
+            manifest = retrying(seal_in_store, self._place, job.folder, writer=self._writer, sent=job.sent, cancelled=lambda: self._closing)
+        except LostError as error:
+            self._lose(job, error)
+        except NotUploadableError as error:
+            self._tell("upload_failed", job, message=str(error))
+        except (OSError, UserError) as error:
+            self._tell("upload_failed" if self._closing else "upload_dropped", job, message=str(error))
+        else:
+            self._succeed(job, manifest, self._clock() - started)
+
+    def _succeed(self, job: _Job, manifest: Manifest, seconds: float) -> None:
+        with self._changed:
+            if self._latest_sealed.get(job.is_final) == (job.folder, False):
+                self._latest_sealed[job.is_final] = (job.folder, True)
+        self._tell("uploaded", job, url=self._place.url(folder_name(manifest)), seconds=round(seconds, 3), bytes=manifest.total_bytes)
+        if job.keep is not None:
+            try:
+                prune_stored(self._place, job.keep, attempt=self._attempt)
+            except (OSError, UserError) as error:
+                self._tell("prune_failed", job, message=str(error))
+
+    def _lose(self, job: _Job, lost: LostError) -> None:
+        if lost.winner.attempt <= self._attempt:
+            self._tell("upload_failed", job, message=f"{lost}, with other content; that one stays")
+            return
+        problem = Problem(
+            code="fenced",
+            message=f"{lost}: this is attempt {self._attempt}, whose place has been taken",
+            place=lost.address,
+            fix="stop this process; the newer attempt goes on",
+        )
+        with self._changed:
+            self.fenced = problem
+            abandoned, self._waiting = self._waiting, []
+        self._tell("fenced", job, message=problem.message)
+        for other in abandoned:
+            self._tell("upload_dropped", other, message="another attempt has taken over this run")
+
+    def _is_superseded(self, job: _Job) -> bool:
+        with self._changed:
+            return self._closing or (not job.is_final and any(not other.is_final for other in self._waiting))
+
+    def _pause(self, job: _Job, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._hurry or self._is_superseded(job), seconds)
+            self._hurry = False
+
+    def _tell_retry(self, job: _Job, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        wait_s = round(state.next_action.sleep, 1) if state.next_action else 0.0
+        self._tell("upload_retry", job, message=str(error), attempt=state.attempt_number, wait_s=wait_s)
+
+    def _tell(self, kind: str, job: _Job, **fields: object) -> None:
+        # A listener that fails (a full disk under the event log) may not end the uploads, nor the step that submitted one.
+        with suppress(Exception):
+            self._on_event(kind, step=job.step, path=str(job.folder), **fields)

@@ -1,0 +1,213 @@
+"""What every store must do, run against each one there is."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from runtime.checkpoint.checksum import digest_bytes
+from runtime.checkpoint.store import Store, digest_object, get_bytes, open_store
+from runtime.config.problem import UserError
+
+
+@pytest.fixture(params=["directory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """A new empty store; add an implementation by its name here."""
+    match request.param:
+        case "directory":
+            return open_store((tmp_path / "store").as_uri())
+    raise AssertionError(request.param)
+
+
+def content_of(store: Store, key: str) -> bytes:
+    return b"".join(store.read(key))
+
+
+def test_an_empty_store_answers(store: Store) -> None:
+    assert list(store.list("")) == []
+    assert list(store.list("run/")) == []
+    assert store.stat("run/a") is None
+    store.delete("run/a")
+    with pytest.raises(FileNotFoundError):
+        content_of(store, "run/a")
+
+
+def test_a_file_goes_there_and_back(store: Store, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 20_000
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(content)
+    expected = digest_bytes(content)
+    assert store.put_file("run/deep/down/model.safetensors", source) == expected
+    assert digest_object(store, "run/deep/down/model.safetensors") == expected
+    assert store.get_file("run/deep/down/model.safetensors", target) == expected
+    assert target.read_bytes() == content
+    stat = store.stat("run/deep/down/model.safetensors")
+    assert stat is not None
+    assert (stat.key, stat.size) == ("run/deep/down/model.safetensors", len(content))
+
+
+def test_empty_objects_are_objects(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    store.put_file("run/a", tmp_path / "empty")
+    store.put_bytes("run/b", b"")
+    assert [(stat.key, stat.size) for stat in store.list("run/")] == [("run/a", 0), ("run/b", 0)]
+    assert content_of(store, "run/a") == b""
+
+
+def test_a_put_replaces(store: Store) -> None:
+    store.put_bytes("run/a", b"a longer first")
+    store.put_bytes("run/a", b"second")
+    assert content_of(store, "run/a") == b"second"
+
+
+def test_reading_comes_in_bounded_chunks(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(b"x" * 9_000_000)
+    store.put_file("run/big", tmp_path / "big")
+    chunks = [len(chunk) for chunk in store.read("run/big")]
+    assert sum(chunks) == 9_000_000
+    assert max(chunks) <= 8 << 20
+
+
+def test_a_small_read_has_a_limit(store: Store) -> None:
+    store.put_bytes("run/a", b"x" * 100)
+    assert get_bytes(store, "run/a", limit=100) == b"x" * 100
+    with pytest.raises(UserError, match="larger than"):
+        get_bytes(store, "run/a", limit=99)
+
+
+def test_listing_is_by_folder_and_in_order(store: Store) -> None:
+    for key in ("run/b", "run/a/2", "run/a/1", "running/x", "a"):
+        store.put_bytes(key, key.encode())
+    assert [stat.key for stat in store.list("run/")] == ["run/a/1", "run/a/2", "run/b"]
+    assert [stat.key for stat in store.list("run/a/")] == ["run/a/1", "run/a/2"]
+    assert [stat.key for stat in store.list("")] == ["a", "run/a/1", "run/a/2", "run/b", "running/x"]
+    assert [stat.size for stat in store.list("run/a/")] == [7, 7]
+    with pytest.raises(ValueError, match="slash"):
+        list(store.list("ru"))
+
+
+def test_delete_removes_one_object(store: Store) -> None:
+    for key in ("run/a/1", "run/a/2"):
+        store.put_bytes(key, b"x")
+    store.delete("run/a/1")
+    assert [stat.key for stat in store.list("")] == ["run/a/2"]
+    store.delete("run/a/2")
+    assert list(store.list("")) == []
+    store.put_bytes("run/a", b"now an object")
+    assert content_of(store, "run/a") == b"now an object"
+
+
+def test_create_lets_the_first_win(store: Store) -> None:
+    assert store.capabilities.conditional_put
+    store.put_bytes("run/manifest.json", b"first", create=True)
+    with pytest.raises(FileExistsError):
+        store.put_bytes("run/manifest.json", b"second", create=True)
+    assert content_of(store, "run/manifest.json") == b"first"
+    store.delete("run/manifest.json")
+    store.put_bytes("run/manifest.json", b"third", create=True)
+
+
+def test_create_lets_exactly_one_of_many_win(store: Store) -> None:
+    winners: list[int] = []
+    gate = threading.Barrier(8)
+
+    def write(who: int) -> None:
+        gate.wait()
+        try:
+            store.put_bytes("run/manifest.json", f"{who}".encode() * 1000, create=True)
+            winners.append(who)
+        except FileExistsError:
+            pass
+
+    threads = [threading.Thread(target=write, args=(who,)) for who in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(winners) == 1
+    assert content_of(store, "run/manifest.json") == f"{winners[0]}".encode() * 1000
+
+
+def test_readers_see_whole_objects_only(store: Store, tmp_path: Path) -> None:
+    sources = []
+    for letter in (b"a", b"b"):
+        sources.append(tmp_path / letter.decode())
+        sources[-1].write_bytes(letter * 3_000_000)
+    store.put_file("run/a", sources[0])
+    done = threading.Event()
+
+    def write() -> None:
+        for turn in range(10):
+            store.put_file("run/a", sources[turn % 2])
+        done.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    while not done.is_set():
+        assert content_of(store, "run/a") in (b"a" * 3_000_000, b"b" * 3_000_000)
+        assert [(stat.key, stat.size) for stat in store.list("")] == [("run/a", 3_000_000)]
+    thread.join()
+
+
+@pytest.mark.parametrize("key", ["", "/etc/passwd", "../x", "run/../../x", "run//a", "run/./a", "run/", "run/a\\..\\b", "run/a\x00b"])
+def test_a_key_that_is_no_relative_path_is_refused(store: Store, tmp_path: Path, key: str) -> None:
+    (tmp_path / "source").touch()
+    with pytest.raises(ValueError, match=r"path|name"):
+        store.put_bytes(key, b"x")
+    with pytest.raises(ValueError, match=r"path|name"):
+        store.put_file(key, tmp_path / "source")
+    with pytest.raises(ValueError, match=r"path|name"):
+        list(store.read(key))
+    with pytest.raises(ValueError, match=r"path|name"):
+        store.delete(key)
+    assert list(store.list("")) == []
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.from_regex(r"[a-z0-9 _+%#?&=äß漢.-]{1,12}", fullmatch=True).filter(lambda part: part not in (".", "..")), min_size=1, max_size=4
+    )
+)
+def test_any_plain_name_can_be_a_key(store: Store, parts: list[str]) -> None:
+    key = "names/" + "/".join(parts) + ".bin"
+    store.put_bytes(key, key.encode())
+    assert content_of(store, key) == key.encode()
+    assert key in [stat.key for stat in store.list("names/")]
+    store.delete(key)
+
+
+def test_an_address_opens_the_same_store_again(store: Store) -> None:
+    store.put_bytes("run/ä b", b"x")
+    assert content_of(open_store(store.url()), "run/ä b") == b"x"
+    assert store.url("run/ä b").startswith(store.url())
+
+
+def test_a_missing_source_is_not_an_object(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.put_file("run/a", tmp_path / "missing")
+    assert list(store.list("")) == []
+
+
+def test_puts_and_deletes_beside_each_other_do_not_disturb(store: Store) -> None:
+    failures: list[BaseException] = []
+
+    def work(who: int) -> None:
+        try:
+            for _ in range(40):
+                store.put_bytes(f"run/deep/{who}", b"x")
+                store.delete(f"run/deep/{who}")
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(who,)) for who in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert list(store.list("")) == []

@@ -1,0 +1,280 @@
+"""The uploader never disturbs training: it waits, retries, drops what is outdated, and says so."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tenacity import wait_fixed
+
+from runtime.checkpoint.checksum import Digest
+from runtime.checkpoint.directory import DirectoryStore
+from runtime.checkpoint.restore import find_newest
+from runtime.checkpoint.retention import Keep, prune
+from runtime.checkpoint.stored import RunStore
+from runtime.checkpoint.storing import seal_in_store
+from runtime.checkpoint.upload import Uploader
+from runtime.config.problem import Problem, UserError
+
+LONG_S = 60.0
+
+
+class Gated(DirectoryStore):
+    """A store whose uploads wait for `gate` and fail with `error` while it is set."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.started = threading.Event()
+        self.error: Exception | None = None
+
+    def put_file(self, key: str, source: Path) -> Digest:
+        self.started.set()
+        assert self.gate.wait(LONG_S)
+        if self.error is not None:
+            raise self.error
+        return super().put_file(key, source)
+
+
+class Log:
+    """Events, and a way to wait for one."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, int | None, dict[str, Any]]] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, kind: str, step: int | None = None, **fields: Any) -> None:
+        with self._changed:
+            self.events.append((kind, step, fields))
+            self._changed.notify_all()
+
+    def kinds(self) -> list[tuple[str, int | None]]:
+        return [(kind, step) for kind, step, _ in self.events]
+
+    def wait(self, kind: str, times: int = 1) -> dict[str, Any]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: sum(name == kind for name, _, _ in self.events) >= times, LONG_S), self.events
+            return [fields for name, _, fields in self.events if name == kind][times - 1]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Gated:
+    return Gated(tmp_path / "store")
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def start(store: Gated, log: Log) -> Iterator[Callable[..., Uploader]]:
+    """`start(attempt=2)`: an uploader that retries at once; closed at the end."""
+    uploaders: list[Uploader] = []
+
+    def make(**options: Any) -> Uploader:
+        place = RunStore(store=store, run="run")
+        uploaders.append(Uploader(place, **{"attempt": 1, "on_event": log, "wait": wait_fixed(0.001), **options}))
+        return uploaders[-1]
+
+    yield make
+    store.gate.set()
+    for uploader in uploaders:
+        assert uploader.close(LONG_S)
+
+
+def stored(store: Gated) -> int | None:
+    found = find_newest([RunStore(store=store, run="run")])
+    return found.step if found else None
+
+
+def test_a_checkpoint_and_the_final_model_are_sealed_in_the_store(sealed: Any, start: Any, store: Gated, log: Log, tmp_path: Path) -> None:
+    uploader = start()
+    uploader.submit(sealed(40))
+    final = sealed(40, kind="final", checkpoints=tmp_path / "x").rename(tmp_path / "final")
+    uploader.submit(final)
+    assert uploader.flush(LONG_S)
+    assert stored(store) == 40
+    assert RunStore(store=store, run="run").manifest("final").kind == "final"
+    assert log.kinds() == [("uploaded", 40), ("uploaded", None)]
+    fields = log.events[0][2]
+    assert fields["url"] == f"file://{tmp_path}/store/run/checkpoints/step-00000040"
+    assert fields["bytes"] == 2113
+    assert fields["seconds"] >= 0
+    assert uploader.protected == frozenset()
+
+
+def test_submitting_does_not_wait_for_the_store(sealed: Any, start: Any, store: Gated) -> None:
+    store.gate.clear()
+    uploader = start()
+    folder = sealed(40)
+    uploader.submit(folder)
+    assert store.started.wait(LONG_S)
+    assert uploader.protected == {folder}
+    assert not uploader.flush(0.01)
+    store.gate.set()
+    assert uploader.flush(LONG_S)
+
+
+def test_the_newest_wins_while_the_store_is_slow(sealed: Any, start: Any, store: Gated, log: Log, tmp_path: Path) -> None:
+    store.gate.clear()
+    uploader = start()
+    folders = {step: sealed(step) for step in (10, 20, 30, 40)}
+    uploader.submit(folders[10])
+    assert store.started.wait(LONG_S)
+    for step in (20, 30, 40):
+        uploader.submit(folders[step])
+    assert uploader.protected == {folders[10], folders[40]}
+    assert prune(tmp_path / "checkpoints", Keep(last=1), protected=uploader.protected) == (folders[20], folders[30])
+    store.gate.set()
+    assert uploader.flush(LONG_S)
+    assert log.kinds() == [("upload_dropped", 20), ("upload_dropped", 30), ("uploaded", 10), ("uploaded", 40)]
+
+
+def test_a_failing_store_is_tried_until_it_comes_back(sealed: Any, start: Any, store: Gated, log: Log) -> None:
+    store.error = ConnectionError("no route to host")
+    uploader = start()
+    uploader.submit(sealed(40))
+    assert log.wait("upload_retry", times=5)["message"] == "no route to host"
+    assert log.wait("upload_retry", times=5)["attempt"] == 5
+    assert not uploader.flush(0.01)
+    store.error = None
+    assert uploader.flush(LONG_S)
+    assert stored(store) == 40
+
+
+def test_what_the_user_must_mend_is_tried_again_too(sealed: Any, start: Any, store: Gated, log: Log) -> None:
+    store.error = UserError(Problem(code="disk-full", message="the disk is full"))
+    uploader = start()
+    uploader.submit(sealed(40))
+    assert "disk is full" in log.wait("upload_retry", times=2)["message"]
+    store.error = None
+    assert uploader.flush(LONG_S)
+
+
+def test_a_newer_checkpoint_takes_over_from_a_failing_one(sealed: Any, start: Any, store: Gated, log: Log) -> None:
+    store.error = ConnectionError("no route to host")
+    uploader = start()
+    uploader.submit(sealed(40))
+    log.wait("upload_retry")
+    uploader.submit(sealed(50))
+    log.wait("upload_dropped")
+    store.error = None
+    assert uploader.flush(LONG_S)
+    assert [event for event in log.kinds() if event[0] != "upload_retry"] == [("upload_dropped", 40), ("uploaded", 50)]
+
+
+def test_a_long_pause_ends_when_a_flush_asks(sealed: Any, start: Any, store: Gated, log: Log) -> None:
+    store.error = ConnectionError("no route to host")
+    uploader = start(wait=wait_fixed(3600))
+    uploader.submit(sealed(40))
+    assert log.wait("upload_retry")["wait_s"] == 3600
+    store.error = None
+    assert uploader.flush(LONG_S)
+
+
+def test_the_final_model_is_never_dropped(sealed: Any, start: Any, store: Gated, log: Log, tmp_path: Path) -> None:
+    store.gate.clear()
+    uploader = start()
+    uploader.submit(sealed(40))
+    assert store.started.wait(LONG_S)
+    final = sealed(50, kind="final", checkpoints=tmp_path / "x").rename(tmp_path / "final")
+    uploader.submit(final)
+    uploader.submit(sealed(50))
+    store.gate.set()
+    assert uploader.flush(LONG_S)
+    assert log.kinds() == [("uploaded", 40), ("uploaded", None), ("uploaded", 50)]
+
+
+def test_a_damaged_checkpoint_is_given_up_and_told(sealed: Any, start: Any, log: Log, store: Gated) -> None:
+    folder = sealed(40)
+    (folder / "trainer_state.json").write_bytes(b'{"step": 2}')
+    uploader = start()
+    uploader.submit(folder)
+    assert not uploader.flush(LONG_S)
+    assert "changed after sealing" in log.wait("upload_failed")["message"]
+    uploader.submit(sealed(50))
+    assert uploader.flush(LONG_S)
+    assert stored(store) == 50
+
+
+def test_an_unforeseen_error_does_not_end_the_uploader(sealed: Any, start: Any, store: Gated, log: Log) -> None:
+    store.error = ZeroDivisionError("a bug")
+    uploader = start()
+    uploader.submit(sealed(40))
+    assert log.wait("upload_failed")["message"] == "ZeroDivisionError: a bug"
+    store.error = None
+    uploader.submit(sealed(50))
+    assert uploader.flush(LONG_S)
+
+
+def test_a_listener_that_fails_does_not_end_the_uploader(sealed: Any, start: Any, store: Gated) -> None:
+    def refuse(kind: str, step: int | None = None, **fields: object) -> None:
+        raise OSError("the event log's disk is full")
+
+    uploader = start(on_event=refuse)
+    uploader.submit(sealed(40))
+    uploader.submit(sealed(50))
+    assert uploader.flush(LONG_S)
+    assert stored(store) == 50
+
+
+def test_the_runs_past_is_fenced_by_its_present(sealed: Any, start: Any, store: Gated, log: Log, tmp_path: Path) -> None:
+    place = RunStore(store=store, run="run")
+    theirs = sealed(40, attempt=2, checkpoints=tmp_path / "theirs", files={"model": b"the present"})
+    winner = seal_in_store(place, theirs, writer="2-bbbb")
+    uploader = start(attempt=1)
+    uploader.submit(sealed(40, attempt=1))
+    message = log.wait("fenced")["message"]
+    assert "attempt 2" in message
+    assert "this is attempt 1" in message
+    assert not uploader.flush(LONG_S)
+    assert uploader.fenced is not None
+    uploader.submit(sealed(50, attempt=1))
+    assert log.kinds() == [("fenced", 40), ("upload_dropped", 50)]
+    assert place.manifest("checkpoints/step-00000040") == winner
+    assert stored(store) == 40
+
+
+def test_the_present_leaves_what_the_past_has_sealed(sealed: Any, start: Any, store: Gated, log: Log, tmp_path: Path) -> None:
+    place = RunStore(store=store, run="run")
+    seal_in_store(place, sealed(40, attempt=1, checkpoints=tmp_path / "past", files={"model": b"the past"}), writer="1-aaaa")
+    uploader = start(attempt=2)
+    uploader.submit(sealed(40, attempt=2))
+    assert "attempt 1 has already sealed step 40" in log.wait("upload_failed")["message"]
+    uploader.submit(sealed(50, attempt=2))
+    assert uploader.flush(LONG_S)
+    assert uploader.fenced is None
+
+
+def test_the_store_is_pruned_after_an_upload(sealed: Any, start: Any, store: Gated) -> None:
+    uploader = start()
+    for step in (10, 20, 30):
+        uploader.submit(sealed(step), keep=Keep(last=2))
+        assert uploader.flush(LONG_S)
+    assert {stat.key.split("/")[2] for stat in store.list("run/")} == {"step-00000020", "step-00000030"}
+
+
+def test_closing_tells_what_was_not_sent(sealed: Any, start: Any, store: Gated, log: Log) -> None:
+    store.error = ConnectionError("no route to host")
+    uploader = start(wait=wait_fixed(3600))
+    uploader.submit(sealed(40))
+    log.wait("upload_retry")
+    began = time.monotonic()
+    assert uploader.close(LONG_S)
+    assert time.monotonic() - began < LONG_S / 2
+    uploader.submit(sealed(50))
+    assert [event for event in log.kinds() if event[0] != "upload_retry"] == [("upload_failed", 40), ("upload_dropped", 50)]
+
+
+def test_closing_does_not_wait_for_ever(sealed: Any, start: Any, store: Gated) -> None:
+    store.gate.clear()
+    uploader = start()
+    uploader.submit(sealed(40))
+    assert store.started.wait(LONG_S)
+    assert not uploader.close(0.01)
