@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -60,3 +60,11 @@ class UserError(Exception):
         self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
         self.exit_code = exit_code
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[Callable[..., UserError], tuple[tuple[Problem, ...], ExitCode]]:
+        """Problems and exit code, so that the error of another process arrives whole."""
+        return _rebuilt, (self.problems, self.exit_code)
+
+
+def _rebuilt(problems: tuple[Problem, ...], exit_code: ExitCode) -> UserError:
+    return UserError(problems, exit_code=exit_code)

@@ -1,0 +1,1 @@
+"""Recipe files: templates with variables, and the plain config they render to."""

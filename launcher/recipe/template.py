@@ -1,0 +1,109 @@
+"""Recipes that are templates: Jinja in a sandbox, where an unknown variable is an error and not an empty text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runtime.config.problem import Problem, UserError
+
+_MARKS = re.compile(r"\{\{|\{%|\{#")
+# Values that are templates themselves, rendered row by row in training and never here.
+_TEMPLATE_KEYS = re.compile(
+    r"^(?P<indent>[ ]*)(?P<dash>- )?(?P<key>chat_template\w*|(?:\w+_)?format|system_prompt|default_system_message|logprobs_field)[ ]*:(?P<rest>.*)$"
+)
+
+
+def is_template(path: Path | str, text: str) -> bool:
+    """Whether a recipe is to be rendered: its name ends in `.j2`, or it has Jinja marks outside of chat templates, prompt formats and comments."""
+    return str(path).endswith(".j2") or _MARKS.search(_without_inner_templates(text)) is not None
+
+
+def render_template(text: str, *, file: str, variables: Mapping[str, Any], target: Mapping[str, Any] | None = None) -> str:
+    """The recipe with its variables filled in. `target` becomes the namespace `gpu`. Raises UserError for broken templates and unknown variables."""
+    import jinja2
+    from jinja2.sandbox import SandboxedEnvironment
+
+    environment = SandboxedEnvironment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    environment.filters["yaml"] = _as_yaml
+    try:
+        rendered: str = environment.from_string(text).render({**variables, "gpu": dict(target or {})})
+    except jinja2.TemplateSyntaxError as error:
+        raise UserError(
+            Problem(code="yaml", message=f"the template is broken: {error.message}", fix="Check the braces.", file=file, line=error.lineno)
+        ) from None
+    except jinja2.UndefinedError as error:
+        name = _undefined_name(error)
+        fix = f"Give it a value: --var {name}=…" if name else "Give it a value with --var."
+        raise UserError(
+            Problem(code="missing", message=f"the template needs a variable: {error.message}", fix=fix, file=file, line=_line(error))
+        ) from None
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        raise UserError(Problem(code="yaml", message=f"the template cannot be rendered: {error}", file=file, line=_line(error))) from None
+    return rendered
+
+
+def read_variables(words: Sequence[str]) -> dict[str, Any]:
+    """The variables of `--var name=value` words, each value read as YAML. Raises UserError for a word without a name and '='."""
+    from runtime.config.document import BrokenYamlError, read_value
+
+    found: dict[str, Any] = {}
+    problems = []
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name.isidentifier():
+            problems.append(
+                Problem(code="usage", message="not of the form name=value", fix="Write `--var size=8b`.", place=f"--var {word}")
+            )
+            continue
+        try:
+            found[name] = read_value(text, place=f"--var {word}")
+        except BrokenYamlError as error:
+            problems.append(error.problem)
+    if problems:
+        raise UserError(problems)
+    return found
+
+
+def _without_inner_templates(text: str) -> str:
+    """The text without comments and without the values of keys that hold templates of their own, block texts included."""
+    kept: list[str] = []
+    inside: int | None = None
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip(" "))
+        if inside is not None and (not line.strip() or indent > inside):
+            continue
+        inside = None
+        found = _TEMPLATE_KEYS.match(line)
+        if found:
+            inside = indent + len(found["dash"] or "")
+            continue
+        if not line.lstrip().startswith("#"):
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def _as_yaml(value: Any) -> str:
+    """The value as one line of YAML, for texts that may hold anything."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _undefined_name(error: Exception) -> str:
+    found = re.search(r"'(\w+)' is undefined", str(error))
+    return found[1] if found else ""
+
+
+def _line(error: BaseException) -> int | None:
+    """The line of the template that an error arose on."""
+    trace, line = error.__traceback__, None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

@@ -1,0 +1,179 @@
+"""The keys of a recipe: known, old, misspelt or in the wrong place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+
+from runtime.config.document import Document, Path
+from runtime.config.problem import Problem
+from runtime.config.renames import ALIASES, DATASET_RENAMED, FOREIGN, RENAMED
+from runtime.config.schema import TrainingConfig
+from runtime.config.shape import Model, options, section_of
+from runtime.config.spelling import nearest
+
+
+@dataclass(slots=True, kw_only=True)
+class Named:
+    """The values under current names, unset ones left out, and what was wrong with the names."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    errors: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+
+def named(document: Document) -> Named:
+    """The document's values with every key checked and translated. Positions of translated keys are added to the document."""
+    result = Named()
+    lenient = document.values.get("strict") is False
+    result.values = _section(document, TrainingConfig, document.values, (), result, lenient)
+    return result
+
+
+def _section(document: Document, model: Model, values: dict[Any, Any], path: Path, result: Named, lenient: bool) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        here: Path = (*path, key)
+        name = key
+        if key not in model.model_fields:
+            name = _current(model, key)
+            if name is None:
+                problem = _unknown(document, model, here)
+                (result.warnings if lenient and problem.code == "unknown-key" else result.errors).append(problem)
+                continue
+            if value is None:
+                continue
+            if values.get(name) is not None:
+                if values[name] != value:
+                    result.errors.append(
+                        document.problem(
+                            here,
+                            code="conflict",
+                            message=f"'{key}' and '{name}' are two names of one option, with different values",
+                            fix=f"Keep '{name}' alone.",
+                        )
+                    )
+                continue
+            if key not in ALIASES:
+                result.warnings.append(
+                    document.problem(
+                        here,
+                        code="renamed",
+                        message=f"'{key}' is now called '{name}'",
+                        fix="`launcher validate --fix` rewrites it; it is read as that already.",
+                        suggestion=name,
+                    )
+                )
+            _carry_positions(document, here, (*path, name))
+            here = (*path, name)
+        if value is not None:
+            kept[name] = _value(document, section_of(model, name), value, here, result, lenient)
+    if model is TrainingConfig:
+        _moved(document, kept, result)
+    return kept
+
+
+def _value(document: Document, section: Model | None, value: Any, path: Path, result: Named, lenient: bool) -> Any:
+    if section is None:
+        return value
+    if isinstance(value, dict):
+        return _section(document, section, value, path, result, lenient)
+    if isinstance(value, list):
+        return [
+            _section(document, section, item, (*path, index), result, lenient) if isinstance(item, dict) else item
+            for index, item in enumerate(value)
+        ]
+    return value
+
+
+def _current(model: Model, key: Any) -> str | None:
+    if model is TrainingConfig:
+        return RENAMED.get(key) or ALIASES.get(key)
+    return DATASET_RENAMED.get(key) if "message_property_mappings" in model.model_fields else None
+
+
+def _moved(document: Document, values: dict[str, Any], result: Named) -> None:
+    """Options that became part of another one."""
+    if "max_packed_sequence_len" in document.values and values.get("sequence_len") is not None and "sample_packing" not in values:
+        values["sample_packing"] = True
+        document.positions[("sample_packing",)] = document.position(("max_packed_sequence_len",))
+    scaling = values.pop("rope_scaling", None)
+    if scaling is not None:
+        inner = values.setdefault("overrides_of_model_config", {})
+        if isinstance(inner, dict) and "rope_scaling" not in inner:
+            inner["rope_scaling"] = scaling
+            document.positions[("overrides_of_model_config", "rope_scaling")] = document.position(("rope_scaling",))
+            document.positions.setdefault(("overrides_of_model_config",), document.position(("rope_scaling",)))
+            message = "'rope_scaling' has moved to 'overrides_of_model_config.rope_scaling'"
+            result.warnings.append(
+                document.problem(
+                    ("rope_scaling",), code="renamed", message=message, fix="Move it there by hand; it is read as that already."
+                )
+            )
+        else:
+            message = "'rope_scaling' is written here and under 'overrides_of_model_config'"
+            result.errors.append(document.problem(("rope_scaling",), code="conflict", message=message, fix="Keep the second alone."))
+
+
+def _carry_positions(document: Document, old: Path, new: Path) -> None:
+    for path, position in list(document.positions.items()):
+        if path[: len(old)] == old:
+            document.positions[(*new, *path[len(old) :])] = position
+
+
+def _unknown(document: Document, model: Model, path: Path) -> Problem:
+    key = str(path[-1])
+    home = _homes().get(key) if model is TrainingConfig else None
+    if home is not None:
+        return document.problem(
+            path,
+            code="unsupported",
+            message=f"'{key}' belongs under '{home}:', which is known but not supported here yet",
+            fix="Remove it.",
+        )
+    if model is TrainingConfig and key in FOREIGN:
+        return document.problem(
+            path, code="unsupported", message=f"'{key}' {FOREIGN[key]}", fix="Say where and on what to run under `launch:`."
+        )
+    known = list(model.model_fields)
+    known += list(RENAMED) + list(ALIASES) if model is TrainingConfig else []
+    suggestion = nearest(key, known)
+    if suggestion is not None:
+        return document.problem(
+            path, code="unknown-key", message=f"unknown key '{key}'", fix=f"did you mean '{suggestion}'?", suggestion=suggestion
+        )
+    elsewhere = _places().get(key)
+    if elsewhere:
+        return document.problem(
+            path, code="unknown-key", message=f"unknown key '{key}' here", fix=f"it belongs at '{elsewhere}'", suggestion=elsewhere
+        )
+    return document.problem(
+        path,
+        code="unknown-key",
+        message=f"unknown key '{key}'",
+        fix="`launcher explain` lists the options; remove it if it is not meant as one.",
+    )
+
+
+@cache
+def _places() -> dict[str, str]:
+    """Every option's last name with the first place it is known at."""
+    found: dict[str, str] = {}
+    for path, _, _ in options():
+        found.setdefault(path.rpartition(".")[2], path)
+    return found
+
+
+@cache
+def _homes() -> dict[str, str]:
+    """Keys of sections that recipes of today carry and nothing here supports yet, with their section."""
+    sections = ("context_parallel", "coreweave", "diffusion_decision", "hatchery", "llmcompressor", "mora")
+    found: dict[str, str] = {}
+    for section in sections:
+        model: type[BaseModel] | None = section_of(TrainingConfig, section)
+        for name in model.model_fields if model is not None else ():
+            found.setdefault(name, section)
+    return found

@@ -1,0 +1,123 @@
+"""Values that name something: is there such a thing, and is it built?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runtime.config import choices
+from runtime.config.choices import Choices
+from runtime.config.document import Path, dotted
+from runtime.config.finding import Finding
+from runtime.config.schema import TrainingConfig
+from runtime.config.spelling import nearest
+
+# Names that are gone, and what took their place.
+GONE = {
+    "adamw_hf": "adamw_torch",
+    "adamw_apex_fused": "adamw_torch_fused",
+    "flash_attention": "flash_attention_2",
+    "flash": "flash_attention_2",
+    "flex": "flex_attention",
+    "torch": "sdpa",
+    "jsonl": "json",
+}
+INITIALISATIONS = frozenset({"gaussian", "olora", "pissa", "orthogonal", "mica"})
+INITIALISATIONS_NOT_BUILT = frozenset({"eva", "corda", "loftq", "lora_ga"})
+FILE_TYPES = frozenset({"json", "csv", "parquet", "arrow", "text"})
+
+
+def optimizer_name(config: TrainingConfig) -> Iterator[Finding]:
+    """The optimizer is one that exists."""
+    yield from _named(config.optimizer, ("optimizer",), choices.optimizers())
+
+
+def scheduler_name(config: TrainingConfig) -> Iterator[Finding]:
+    """The learning-rate schedule is one that exists."""
+    yield from _named(config.lr_scheduler, ("lr_scheduler",), choices.schedulers())
+
+
+def adapter_name(config: TrainingConfig) -> Iterator[Finding]:
+    """The adapter is a kind that exists."""
+    yield from _named(config.adapter, ("adapter",), choices.adapters())
+
+
+def attention_name(config: TrainingConfig) -> Iterator[Finding]:
+    """The attention implementation exists; a name with a slash is a kernel on the Hub."""
+    if config.attn_implementation is not None and "/" not in config.attn_implementation:
+        yield from _named(config.attn_implementation, ("attn_implementation",), choices.attention())
+
+
+def adapter_start_name(config: TrainingConfig) -> Iterator[Finding]:
+    """The start of the adapter is one peft knows."""
+    start = config.peft_init_lora_weights
+    if isinstance(start, str) and not start.startswith("pissa_niter_"):
+        yield from _named(
+            start, ("peft_init_lora_weights",), Choices(what="start of an adapter", built=INITIALISATIONS, known=INITIALISATIONS_NOT_BUILT)
+        )
+
+
+def dataset_type_names(config: TrainingConfig) -> Iterator[Finding]:
+    """Prompt strategies exist."""
+    for option, sources in (("datasets", config.datasets), ("test_datasets", config.test_datasets)):
+        for index, source in enumerate(sources or ()):
+            path: Path = (option, index, "type")
+            if not isinstance(source.type, str):
+                continue
+            if source.type.startswith("sharegpt"):
+                fix = "Write `type: chat_template`, `field_messages: conversations` and `message_property_mappings: {role: from, content: value}`."
+                yield Finding(
+                    code="unknown-name", path=path, message=f"the dataset type '{source.type}' is gone", fix=fix, suggestion="chat_template"
+                )
+            else:
+                yield from _named(source.type, path, choices.dataset_types())
+
+
+def file_type_names(config: TrainingConfig) -> Iterator[Finding]:
+    """File formats exist."""
+    for option, sources in (("datasets", config.datasets), ("test_datasets", config.test_datasets)):
+        for index, source in enumerate(sources or ()):
+            yield from _named(
+                source.ds_type,
+                (option, index, "ds_type"),
+                Choices(what="file format", built=FILE_TYPES),
+            )
+
+
+def chat_template_names(config: TrainingConfig) -> Iterator[Finding]:
+    """Chat templates exist; a name may also be a Jinja text, a file, or a fallback."""
+    places: list[tuple[Path, str | None]] = [(("chat_template",), config.chat_template)]
+    for option, sources in (("datasets", config.datasets), ("test_datasets", config.test_datasets)):
+        places += [((option, index, "chat_template"), source.chat_template) for index, source in enumerate(sources or ())]
+    for path, name in places:
+        if name is not None and "{" not in name and not name.endswith((".jinja", ".jinja2", ".j2")):
+            yield from _named(name.removeprefix("tokenizer_default_fallback_"), path, choices.chat_templates())
+
+
+def _named(name: str | None, path: Path, known: Choices) -> Iterator[Finding]:
+    if name is None or name in known.built:
+        return
+    if name in known.known:
+        yield Finding(
+            code="unsupported",
+            path=path,
+            message=f"the {known.what} '{name}' is known, not supported here yet",
+            fix=f"`launcher explain {path[-1]}` lists what is.",
+        )
+        return
+    suggestion = GONE.get(name) or nearest(name, sorted(known.built | known.known))
+    fix = f"did you mean '{suggestion}'?" if suggestion else f"One of {', '.join(sorted(known.built))}."
+    yield Finding(
+        code="unknown-name", path=path, message=f"{dotted(path)}: there is no {known.what} '{name}'", fix=fix, suggestion=suggestion
+    )
+
+
+RULES = (
+    optimizer_name,
+    scheduler_name,
+    adapter_name,
+    attention_name,
+    adapter_start_name,
+    dataset_type_names,
+    file_type_names,
+    chat_template_names,
+)

@@ -1,0 +1,93 @@
+"""Rules about number formats, attention and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runtime.config.finding import Finding
+from runtime.config.given import given
+from runtime.config.schema import TrainingConfig
+
+ATTENTION_FLAGS = {
+    "flash_attention": "flash_attention_2",
+    "sdp_attention": "sdpa",
+    "flex_attention": "flex_attention",
+    "eager_attention": "eager",
+}
+
+
+def attention_said_once(config: TrainingConfig) -> Iterator[Finding]:
+    """The short flags and `attn_implementation` agree."""
+    for flag, name in ATTENTION_FLAGS.items():
+        if config.attn_implementation is not None and given(config, flag) and config.attn_implementation != name:
+            message = f"'{flag}' means `attn_implementation: {name}`, and attn_implementation is '{config.attn_implementation}'"
+            yield Finding(code="conflict", path=(flag,), involves=("attn_implementation",), message=message, fix=f"Remove '{flag}'.")
+
+
+def checkpointing_settings_used(config: TrainingConfig) -> Iterator[Finding]:
+    """Settings of checkpointing have checkpointing."""
+    if given(config, "gradient_checkpointing_kwargs") and not config.gradient_checkpointing:
+        message = "'gradient_checkpointing_kwargs' has no effect without `gradient_checkpointing: true`"
+        yield Finding(
+            code="conflict",
+            path=("gradient_checkpointing_kwargs",),
+            involves=("gradient_checkpointing",),
+            message=message,
+            fix="Turn it on, or remove them.",
+            warning=True,
+        )
+
+
+def offloading_needs_checkpointing(config: TrainingConfig) -> Iterator[Finding]:
+    """Activations are moved away at checkpoints."""
+    if given(config, "activation_offloading") and not config.gradient_checkpointing:
+        message = "'activation_offloading' needs `gradient_checkpointing: true`"
+        yield Finding(code="missing", path=("gradient_checkpointing",), involves=("activation_offloading",), message=message, fix="Add it.")
+
+
+def watchdog_complete(config: TrainingConfig) -> Iterator[Finding]:
+    """The loss watchdog has a threshold."""
+    if given(config, "loss_watchdog_patience") and config.loss_watchdog_threshold is None:
+        message = "'loss_watchdog_patience' has no effect without 'loss_watchdog_threshold'"
+        yield Finding(
+            code="conflict",
+            path=("loss_watchdog_patience",),
+            involves=("loss_watchdog_threshold",),
+            message=message,
+            fix="Set the threshold, about twice the first loss, or remove it.",
+            warning=True,
+        )
+
+
+def memory_limit_has_map(config: TrainingConfig) -> Iterator[Finding]:
+    """Limits of memory are looked at only while layers are placed."""
+    if given(config, "max_memory") and config.device_map is None:
+        yield Finding(
+            code="missing",
+            path=("device_map",),
+            involves=("max_memory",),
+            message="'max_memory' needs a 'device_map'",
+            fix="Add `device_map: auto`.",
+        )
+
+
+def fp8_gather_has_fp8(config: TrainingConfig) -> Iterator[Finding]:
+    """Gathering in 8 bit belongs to training in 8 bit."""
+    if given(config, "fp8_enable_fsdp_float8_all_gather") and not config.fp8:
+        yield Finding(
+            code="missing",
+            path=("fp8",),
+            involves=("fp8_enable_fsdp_float8_all_gather",),
+            message="'fp8_enable_fsdp_float8_all_gather' needs `fp8: true`",
+            fix="Add it, or remove the other.",
+        )
+
+
+RULES = (
+    attention_said_once,
+    checkpointing_settings_used,
+    offloading_needs_checkpointing,
+    watchdog_complete,
+    memory_limit_has_map,
+    fp8_gather_has_fp8,
+)
