@@ -43,6 +43,7 @@ class RunRecord(BaseModel):
     state: RunState = "starting"
     processes: int = 1
     python: str = ""
+    cwd: str = Field(default="", description="Folder the recipe's relative paths start from: where the run was submitted.")
     chaos: list[str] = Field(default_factory=list)
     attempts: list[Attempt] = Field(default_factory=list)
     supervisor_pid: int | None = None

@@ -1,0 +1,1 @@
+"""Where runs execute: one Protocol, this machine behind it."""

@@ -1,0 +1,46 @@
+"""`launcher down RUN`: nothing of it is left at work."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def down(
+    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.")],
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete its output folder and its record too. A copy in storage is kept.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    no_input: Annotated[bool, typer.Option("--no-input", help="Never ask; needs --yes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Free everything a run holds: its processes and half-written files, with --delete its results too."""
+    from launcher.backend.protocol import ACTIVE
+    from launcher.cli.backends import full_name, local_backend
+    from launcher.cli.confirm import confirm
+    from launcher.cli.output import emit_json, note, say
+    from launcher.show.problems import render_problems
+    from runtime.config.problem import UserError
+
+    backend = local_backend()
+    name = full_name(backend, run)
+    try:
+        record = backend.look(name)
+    except UserError:
+        record = None
+    if record is not None and (delete or record.state in ACTIVE):
+        what = "end it and delete" if record.state in ACTIVE and delete else "delete" if delete else "end it; it keeps"
+        confirm(f"{name} is {record.state}: {what} {record.output_dir}?", yes=yes, no_input=no_input or as_json)
+        note(f"taking {name} down …")
+    left = backend.down(name, delete=delete)
+    if as_json:
+        emit_json("down", {"run": name, "deleted": delete}, warnings=left)
+        return
+    if left:
+        note(render_problems(left, kind="warning"))
+    if delete or record is None:
+        say(f"{name}: deleted")
+    else:
+        say(f"{name}: nothing of it is at work; its results are in {record.output_dir}")

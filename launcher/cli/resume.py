@@ -1,0 +1,31 @@
+"""`launcher resume RUN`: on from the newest sealed checkpoint."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def resume(
+    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.")],
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once it has started; do not watch it.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only say how it ended.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Go on from a run's newest sealed checkpoint. `launch.max_hours` counts anew."""
+    from launcher.cli.backends import full_name, local_backend
+    from launcher.cli.watching import finish
+    from launcher.state.outputs import newest_sealed_step
+
+    backend = local_backend(quiet=quiet)
+    name = full_name(backend, run)
+    from pathlib import Path
+
+    from launcher.cli.output import note
+
+    step = newest_sealed_step(Path(backend.look(name).output_dir))
+    backend.resume(name)
+    if not quiet:
+        note(f"{name}: going on from " + (f"the checkpoint of step {step}" if step >= 0 else "the start, as no checkpoint is sealed"))
+    return finish(backend, name, command="resume", detach=detach, quiet=quiet, as_json=as_json)

@@ -1,0 +1,34 @@
+"""The JSON form of a run, the same for every command that shows one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from launcher.backend.protocol import RunStatus
+
+
+def run_data(status: RunStatus) -> dict[str, Any]:
+    """`{run, state, output_dir, storage, steps, final_loss, checkpoints, resumes}` and what else is known.
+
+    `steps` is how many optimizer steps are done; `final_loss` is the loss of the last of them, or what the training reported at its end.
+    """
+    record, progress = status.record, status.progress
+    return {
+        "run": record.run,
+        "state": record.state,
+        "output_dir": record.output_dir,
+        "storage": record.storage,
+        "steps": progress.step,
+        "final_loss": progress.final_loss if progress.final_loss is not None else progress.loss,
+        "checkpoints": [
+            {"step": checkpoint.step, "path": str(checkpoint.path), "sealed": checkpoint.sealed} for checkpoint in status.checkpoints
+        ],
+        "resumes": record.resumes,
+        "recipe": record.recipe,
+        "backend": record.backend,
+        "created": record.created,
+        "message": record.message,
+        "exit_code": record.exit_code,
+        "attempts": [attempt.model_dump() for attempt in record.attempts],
+        "progress": progress.as_json(),
+    }

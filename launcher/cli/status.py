@@ -1,0 +1,27 @@
+"""`launcher status RUN`: one run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def status(
+    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show one run: its state, progress, checkpoints and attempts."""
+    import time
+
+    from launcher.cli.backends import full_name, local_backend
+    from launcher.cli.output import emit_json, say
+    from launcher.cli.run_json import run_data
+    from launcher.show.runs import describe
+
+    backend = local_backend()
+    found = backend.status(full_name(backend, run))
+    if as_json:
+        emit_json("status", run_data(found))
+    else:
+        say(describe(found, now=time.time()))

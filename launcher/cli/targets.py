@@ -1,0 +1,88 @@
+"""Where a run shall go: the flags of `up` as recipe options, and what they mean on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from runtime.config.problem import ExitCode, Problem, UserError
+
+if TYPE_CHECKING:
+    from launcher.estimate.gpus import GpuCount
+    from runtime.config.launch import LaunchConfig
+
+Flag = str | int | float | bool | None
+
+_FLAG_NAMES = {"max_cost_usd": "--max-cost", "spot": "--spot"}
+
+
+def flag_overrides(flags: Mapping[str, Flag]) -> list[str]:
+    """The flags that were given as `launch.key=value` overrides, which win over the recipe."""
+    # A JSON text is also the YAML of the value, so `--name 007` stays a text.
+    return [f"launch.{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
+
+
+def check_local(launch: LaunchConfig, flags: Mapping[str, Flag]) -> list[Problem]:
+    """Warnings about options of the recipe that mean nothing on this machine. Raises UserError when the run is not for this machine at all, or when a
+    flag asks for something that this machine cannot be: a flag is meant now, a recipe may be written for elsewhere."""
+    if launch.backend == "sky" or launch.cloud != "local":
+        where = f"'{launch.cloud}'" if launch.cloud else "a cloud"
+        raise UserError(
+            Problem(
+                code="no-backend",
+                path="launch.cloud",
+                message=f"this version runs recipes on this machine only, and this run is for {where}",
+                fix="add --cloud local to run it here; `launcher plan` and `launcher estimate` work for any GPU",
+            ),
+            exit_code=ExitCode.REMOTE_REFUSED,
+        )
+    meant = {
+        "nodes": launch.nodes > 1,
+        "region": launch.region is not None,
+        "spot": bool(launch.spot),
+        "image": launch.image is not None,
+    }
+    problems = {key: _without_effect(key) for key, given in meant.items() if given}
+    refused = [problem for key, problem in problems.items() if flags.get(key) is not None or key == "nodes"]
+    if refused:
+        raise UserError(refused)
+    return list(problems.values())
+
+
+def gpus_to_use(launch: LaunchConfig, flags: Mapping[str, Flag], *, here: GpuCount | None) -> tuple[int | None, list[Problem]]:
+    """How many of this machine's GPUs the run asks for, None when it does not say; with a warning when the recipe asks for some that are not here, which
+    then are not used. Raises UserError (exit 3) when a flag asks for them."""
+    from launcher.estimate.gpus import parse_gpus
+
+    wanted = [parse_gpus(name) for name in ([launch.gpus] if isinstance(launch.gpus, str) else launch.gpus or [])]
+    for want in wanted:
+        if here is not None and here.gpu.name == want.gpu.name and here.count >= want.count:
+            return want.count, []
+    if not wanted:
+        return None, []
+    problem = Problem(
+        code="no-gpu",
+        path="launch.gpus",
+        message=f"this machine has {here if here is not None else 'no GPU'}, not {' or '.join(map(str, wanted))}",
+        fix="leave out --gpus to train on what this machine has",
+    )
+    if flags.get("gpus") is not None:
+        raise UserError(problem, exit_code=ExitCode.REFUSED)
+    return None, [problem]
+
+
+def _without_effect(key: str) -> Problem:
+    flag = _FLAG_NAMES.get(key, f"--{key}")
+    why = {
+        "nodes": "this machine is one node",
+        "region": "this machine is in no region",
+        "spot": "this machine is not interruptible",
+        "image": "on this machine the runtime runs without a container",
+    }[key]
+    return Problem(
+        code="conflict",
+        path=f"launch.{key}",
+        message=f"launch.{key} has no effect with --cloud local: {why}",
+        fix=f"leave out {flag}, or take launch.{key} out of the recipe",
+    )

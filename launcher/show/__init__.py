@@ -1,0 +1,1 @@
+"""What the terminal shows: problems, runs, curves, a run in progress."""

@@ -1,0 +1,50 @@
+"""Which GPUs a recipe fits on, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from launcher.show.figures import amount, gib, span
+from launcher.show.screen import rendered
+
+if TYPE_CHECKING:
+    from launcher.estimate.estimate import Estimate
+    from launcher.estimate.fitting import Fit
+
+
+def render_fits(smallest: Estimate, rows: Sequence[Fit], *, width: int | None = None, color: bool | None = None) -> str:
+    """The table of GPU kinds with the smallest count of each that holds the recipe."""
+    from rich.table import Table
+    from rich.text import Text
+
+    facts = smallest.model.facts
+    head = Text.assemble((facts.name, "bold"), f" · {amount(facts.parameters)} parameters ({smallest.model.origin}) · {smallest.method}")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name, justify in (
+        ("GPUS", "left"),
+        ("CARD GiB", "right"),
+        ("NEEDS GiB", "right"),
+        ("AT LEAST–MOST", "right"),
+        ("VERDICT", "left"),
+        ("TIME", "left"),
+    ):
+        table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=name != "TIME")
+    fitting = [row for row in rows if row.count is not None]
+    for row in fitting:
+        memory, time = row.estimate.memory, row.estimate.time
+        table.add_row(
+            f"{row.gpu.name}:{row.count}",
+            gib(row.gpu.capacity_gib),
+            gib(memory.held.value),
+            f"{gib(memory.held.low)}–{gib(memory.held.high)}",
+            memory.verdict,
+            span(time.hours) if time is not None else "unknown",
+        )
+    parts = [head, Text(), table] if fitting else [head, Text()]
+    refused = [row.gpu.name for row in rows if row.count is None]
+    if refused:
+        parts.append(Text("does not fit on: " + ", ".join(refused), style="dim"))
+    parts += [Text(f"assumed: {line}", style="dim") for line in smallest.memory.assumptions]
+    parts += [Text(f"not modelled: {line}", style="yellow") for line in smallest.memory.not_modelled]
+    return rendered(*parts, width=width, color=color)

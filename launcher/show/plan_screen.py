@@ -1,0 +1,206 @@
+"""The plan as a screen: one line a topic with its verdict first, the offers, and the sentence about money last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launcher.plan.offer import Offer
+from launcher.plan.plan import Line, LineVerdict, Plan
+from launcher.show.figures import amount, dollars, duration, gib, span, spread
+from launcher.show.memory_bar import VERDICT_COLORS, breakdown
+from launcher.show.screen import rendered, screen_width
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+
+TABLE_WIDTH = 90
+"""Columns from which the offers are a table."""
+
+
+def render_plan(plan: Plan, *, width: int | None = None, color: bool | None = None) -> str:
+    """The plan screen."""
+    from rich.text import Text
+
+    width = width or screen_width()
+    model = plan.estimate.model.facts.name if plan.estimate is not None else ""
+    method = plan.estimate.method if plan.estimate is not None else ""
+    recipe = f"{Path(plan.recipe).name}@{plan.config_hash[:7]}"
+    head = Text.assemble((f"{Path(model).name or '?'} / {method or '?'}", "bold"), f"   {recipe} → run ", (plan.run, "bold cyan"))
+    parts: list[RenderableType] = [head, _lines(before_offers(plan))]
+    if plan.offers:
+        parts += [Text(), _offers(plan, wide=width >= TABLE_WIDTH)]
+    parts += [Text(), _lines(after_offers(plan)), Text()]
+    parts += [Text(sentence, style="red" if plan.refused else "bold") for sentence in _sentences(plan)]
+    return rendered(*parts, width=width, color=color)
+
+
+def before_offers(plan: Plan) -> list[Line]:
+    """config, data, memory, time, saves."""
+    return [_config(plan), _data(plan), _memory(plan), _time(plan), _saves(plan)]
+
+
+def after_offers(plan: Plan) -> list[Line]:
+    """budget, secrets, after."""
+    return [_budget(plan), _secrets(plan), Line(name="after", verdict="", text=" → ".join(plan.after))]
+
+
+def money_sentence(plan: Plan) -> str:
+    """The sentence that matters, as a statement: what the run costs and how long it takes, where."""
+    where = "this machine" if plan.target.is_local else plan.target.hardware.name
+    if plan.refused:
+        return f"Refused: {plan.refusals[0].message}."
+    time = plan.estimate.time if plan.estimate is not None else None
+    takes = f"about {duration(time.hours.value)}, at most {duration(time.hours.high)}" if time is not None else "for an unknown time"
+    if plan.target.is_local:
+        return f"Runs on {where}: $0, {takes}."
+    if plan.cost is None:
+        return f"Runs on {where}: {takes}; no price is known."
+    cap = f", never above {dollars(plan.max_cost_usd)}" if plan.max_cost_usd is not None else ""
+    return f"Runs on {where}: expected {dollars(plan.cost.value)}{cap}, {takes}."
+
+
+def _sentences(plan: Plan) -> list[str]:
+    return [money_sentence(plan), *(f"Refused: {problem.message}." for problem in plan.refusals[1:])]
+
+
+def _lines(lines: list[Line]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, min_width=7)
+    table.add_column(no_wrap=True, min_width=7)
+    table.add_column(overflow="fold")
+    for line in lines:
+        table.add_row(line.name, Text(line.verdict, style=VERDICT_COLORS.get(line.verdict, "yellow")), line.text)
+    return table
+
+
+def _config(plan: Plan) -> Line:
+    count = len(plan.warnings)
+    warned = f" · {count} warning{'s' if count > 1 else ''}" if count else ""
+    return Line(
+        name="config",
+        verdict="ok",
+        text=f"{plan.keys} keys, all known{warned} · config {plan.config_hash[:8]} · data {plan.data.sha256[:8]}",
+    )
+
+
+def _data(plan: Plan) -> Line:
+    made = plan.estimate
+    if made is None or not made.data.known:
+        return Line(
+            name="data",
+            verdict="unknown",
+            text=made.data.basis if made is not None else "its tokens depend on the model's tokenizer, which is not here",
+        )
+    tokens, steps = made.data.tokens, made.steps
+    epochs = f"{steps.epochs:.2g} epochs" if steps.epochs >= 1.05 or steps.epochs < 0.95 else "1 epoch"
+    return Line(
+        name="data",
+        verdict="ok",
+        text=f"{made.data.rows.value:,.0f} rows ≈ {amount(tokens.value)} tokens ({amount(tokens.low)} to {amount(tokens.high)}) × {epochs} = {steps.steps:,} steps · longest ≤ {made.data.longest:,}",
+    )
+
+
+def _memory(plan: Plan) -> Line:
+    if plan.estimate is None:
+        return Line(name="memory", verdict="unknown", text="the model's shape is not known here: --model-config config.json tells it")
+    memory = plan.estimate.memory
+    verdict: str = "refused" if memory.verdict == "does-not-fit" else memory.verdict
+    each = "a GPU" if plan.target.hardware.gpus is not None else "free"
+    text = f"{spread(memory.held)} of {gib(memory.capacity_gib)} {each} · {breakdown(memory)}"
+    if memory.not_modelled:
+        text += f" · not modelled: {'; '.join(memory.not_modelled)}"
+    return Line(name="memory", verdict=verdict, text=text)  # type: ignore[arg-type]
+
+
+def _time(plan: Plan) -> Line:
+    made = plan.estimate
+    if made is None or made.time is None:
+        return Line(name="time", verdict="unknown", text="neither the size of the data nor max_steps is known")
+    time = made.time
+    each = " a GPU" if plan.target.hardware.gpus is not None else ""
+    over = plan.max_hours is not None and time.hours.value > plan.max_hours
+    return Line(
+        name="time",
+        verdict="tight" if over else "ok",
+        text=f"{span(time.hours)}, {duration(time.setup_h.value)} of it set-up · {amount(time.tokens_per_s_per_gpu.value)} tokens/s{each} ({time.basis})",
+    )
+
+
+def _saves(plan: Plan) -> Line:
+    saves = plan.saves
+    place = plan.storage or plan.output_dir
+    if saves is None:
+        return Line(name="saves", verdict="ok", text=f"to {place}")
+    beat = "at the end only" if not saves.every_steps else "every step" if saves.every_steps == 1 else f"every {saves.every_steps:,} steps"
+    size = f"{gib(saves.checkpoint_gb)} GB" if saves.checkpoint_gb >= 1 else f"{max(1, round(saves.checkpoint_gb * 1000))} MB"
+    loss = f" · a kill costs at most {duration(saves.lost_h)}" if saves.lost_h is not None else ""
+    return Line(name="saves", verdict="ok", text=f"{beat} → {place} · {size} each{loss}")
+
+
+def _offers(plan: Plan, *, wide: bool) -> Table:
+    from rich.table import Table
+
+    if not wide:
+        return _lines(
+            [
+                Line(name=f"offer {number}", verdict=_offer_word(offer), text=_offer_text(offer))
+                for number, offer in enumerate(plan.offers, 1)
+            ]
+        )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("  #", "WHERE", "INSTANCE", "GPU", "$/H", "SPOT RISK", "EXPECTED", "WORST", "VERDICT"):
+        table.add_column(name, justify="right" if name == "$/H" else "left", no_wrap=name in ("  #", "$/H", "SPOT RISK", "VERDICT"))
+    for number, offer in enumerate(plan.offers, 1):
+        expected = worst = "unknown"
+        if offer.expected_h is not None and offer.expected_usd is not None:
+            expected = f"{dollars(offer.expected_usd.value)}  {duration(offer.expected_h.value)}"
+            worst = f"{dollars(offer.expected_usd.high)}  {duration(offer.expected_h.high)}"
+        table.add_row(
+            f"{'▸' if number == 1 else ' '} {number}",
+            offer.region if offer.cloud == "local" else f"{offer.cloud} {offer.region}{' spot' if offer.spot else ''}",
+            offer.instance,
+            offer.gpus,
+            f"{offer.usd_per_h:.2f}",
+            "–",
+            expected,
+            worst,
+            offer.verdict,
+        )
+    return table
+
+
+def _offer_word(offer: Offer) -> LineVerdict:
+    return "ok" if offer.verdict == "ok" else "refused"
+
+
+def _offer_text(offer: Offer) -> str:
+    """The offer in a line, for screens too narrow for the table."""
+    where = offer.region if offer.cloud == "local" else f"{offer.cloud} {offer.region}{' spot' if offer.spot else ''}"
+    hours = f" · {duration(offer.expected_h.value)}" if offer.expected_h is not None else ""
+    return f"{where} · {offer.instance} · {offer.gpus} · ${offer.usd_per_h:.2f} an hour{hours}"
+
+
+def _budget(plan: Plan) -> Line:
+    caps = []
+    if plan.max_cost_usd is not None:
+        caps.append(f"cap {dollars(plan.max_cost_usd)}")
+    if plan.max_hours is not None:
+        caps.append(f"cap {plan.max_hours:g} h")
+    over = any(problem.code == "over-budget" for problem in plan.refusals)
+    return Line(
+        name="budget", verdict="refused" if over else "ok", text=" · ".join(caps) if caps else "no cap; --max-cost and --max-hours set one"
+    )
+
+
+def _secrets(plan: Plan) -> Line:
+    if not plan.secrets:
+        return Line(name="secrets", verdict="ok", text="none")
+    missing = [name for name, present in plan.secrets if not present]
+    names = " · ".join(name if present else f"{name} (not in the environment)" for name, present in plan.secrets)
+    return Line(name="secrets", verdict="missing" if missing else "ok", text=names)

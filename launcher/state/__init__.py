@@ -1,0 +1,1 @@
+"""What the launcher remembers about runs, under the user's state directory."""

@@ -1,0 +1,66 @@
+"""What a run has left in its output folder: checkpoints and the final model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from runtime.checkpoint.layout import CHECKPOINTS, FINAL, step_of
+from runtime.checkpoint.manifest import is_sealed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointFolder:
+    """A checkpoint on disk. `sealed` says that its manifest, the file written last, is there and reads; the other files are not looked at."""
+
+    step: int
+    path: Path
+    sealed: bool
+
+
+def list_checkpoints(output_dir: Path) -> list[CheckpointFolder]:
+    """The checkpoints in `output_dir`, by step; staging folders are left out."""
+    folder = output_dir / CHECKPOINTS
+    if not folder.is_dir():
+        return []
+    found = [
+        CheckpointFolder(step=step, path=entry, sealed=is_sealed(entry))
+        for entry in folder.iterdir()
+        if (step := step_of(entry.name)) is not None and entry.is_dir()
+    ]
+    return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+
+def newest_sealed_step(output_dir: Path) -> int:
+    """Step of the newest sealed checkpoint, -1 when there is none."""
+    return max((checkpoint.step for checkpoint in list_checkpoints(output_dir) if checkpoint.sealed), default=-1)
+
+
+def storage_folder(storage: str | None, run: str) -> Path | None:
+    """The run's folder in a directory store, None when there is no store or it is not a directory."""
+    if not storage:
+        return None
+    parsed = urlparse(storage)
+    if parsed.scheme == "file":
+        return Path(unquote(parsed.path)) / run
+    return Path(storage).expanduser() / run if parsed.scheme == "" else None
+
+
+def final_folder(output_dir: Path, storage: Path | None = None) -> Path | None:
+    """The sealed final model, in the output folder or else in the store; None when there is none."""
+    places: Iterable[Path] = (output_dir,) if storage is None else (output_dir, storage)
+    return next((place / FINAL for place in places if is_sealed(place / FINAL)), None)
+
+
+def disk_use(folder: Path) -> int:
+    """Bytes of all files below `folder`; files that vanish meanwhile do not count."""
+    total = 0
+    for entry in folder.rglob("*"):
+        try:
+            if entry.is_file() and not entry.is_symlink():
+                total += entry.stat().st_size
+        except OSError:
+            continue
+    return total

@@ -1,0 +1,53 @@
+import pytest
+
+from launcher.cli.targets import check_local, flag_overrides, gpus_to_use
+from launcher.estimate.gpus import parse_gpus
+from runtime.config.launch import LaunchConfig
+from runtime.config.problem import UserError
+
+
+def test_only_given_flags_become_overrides():
+    flags = {"cloud": "local", "spot": False, "nodes": None, "max_hours": 1.5, "name": "007"}
+    assert flag_overrides(flags) == ['launch.cloud="local"', "launch.spot=false", "launch.max_hours=1.5", 'launch.name="007"']
+
+
+def test_this_machine_takes_a_plain_local_run():
+    assert check_local(LaunchConfig(cloud="local"), {}) == []
+
+
+@pytest.mark.parametrize("launch", [LaunchConfig(), LaunchConfig(cloud="aws"), LaunchConfig(cloud="local", backend="sky")])
+def test_runs_for_elsewhere_are_refused(launch):
+    with pytest.raises(UserError) as caught:
+        check_local(launch, {})
+    assert caught.value.exit_code == 8
+    assert "--cloud local" in caught.value.problems[0].fix
+
+
+def test_what_a_recipe_says_for_elsewhere_is_a_warning_and_a_flag_an_error():
+    launch = LaunchConfig(cloud="local", region="r", image="i", spot=True)
+    assert sorted(problem.path for problem in check_local(launch, {})) == ["launch.image", "launch.region", "launch.spot"]
+    with pytest.raises(UserError) as caught:
+        check_local(launch, {"region": "r"})
+    assert [problem.path for problem in caught.value.problems] == ["launch.region"]
+
+
+def test_several_nodes_are_never_this_machine():
+    with pytest.raises(UserError):
+        check_local(LaunchConfig(cloud="local", nodes=2), {})
+
+
+def test_gpus_of_this_machine_may_be_used_in_part():
+    launch = LaunchConfig(cloud="local", gpus="A100-80GB:2")
+    assert gpus_to_use(launch, {"gpus": "A100-80GB:2"}, here=parse_gpus("A100-80GB:8")) == (2, [])
+    assert gpus_to_use(LaunchConfig(cloud="local"), {}, here=parse_gpus("A100-80GB:8")) == (None, [])
+
+
+@pytest.mark.parametrize("here", [None, parse_gpus("A100-80GB:1"), parse_gpus("T4:8")])
+def test_gpus_that_are_not_here_are_refused_by_flag_and_warned_of_by_recipe(here):
+    launch = LaunchConfig(cloud="local", gpus=["A100-80GB:2", "H100:2"])
+    with pytest.raises(UserError) as caught:
+        gpus_to_use(launch, {"gpus": "A100-80GB:2"}, here=here)
+    assert caught.value.exit_code == 3
+    count, warnings = gpus_to_use(launch, {}, here=here)
+    assert count is None
+    assert [warning.code for warning in warnings] == ["no-gpu"]
