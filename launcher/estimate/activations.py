@@ -1,0 +1,164 @@
+"""Bytes per token that one decoder layer keeps for its backward pass, and needs while that runs.
+
+Derived operation by operation from the modelling files of transformers 5.23 and checked against the live tensors of real steps under a fake-tensor mode
+(torch 2.13, 2026-11-22): Llama shapes in bf16 and fp32, full and LoRA, with and without autocast agree to the byte per element of every width, and the
+families named in recipe_step.CHECKED to a few percent.
+Below, r, c are the bytes of the residual stream and of matrix products; h, q, kv, ff the widths of hidden, queries, keys and MLP.
+"""
+
+from __future__ import annotations
+
+from launcher.estimate.facts import Block, ModelFacts, lora_targets
+from launcher.estimate.workload import Workload
+
+
+def saved_bytes(facts: ModelFacts, block: Block, workload: Workload) -> float:
+    """Bytes per token one layer keeps from forward to backward without checkpointing."""
+    return _attention_half(facts, block, workload) + _mlp_half(facts, block, workload)
+
+
+def backward_bytes(facts: ModelFacts, block: Block, workload: Workload) -> float:
+    """Peak bytes per token of one layer's backward pass: what it saved and what it computes, its own checkpoint excluded."""
+    whole = saved_bytes(facts, block, workload) + _mlp_temporaries(facts, block, workload)
+    attention = _attention_half(facts, block, workload) + _attention_temporaries(block, workload) + workload.residual_bytes * facts.hidden
+    return max(whole, attention)
+
+
+def checkpoint_bytes(facts: ModelFacts, workload: Workload) -> float:
+    """Bytes per token of one layer's stored input."""
+    return float(workload.residual_bytes * facts.hidden)
+
+
+def tail_bytes(facts: ModelFacts, workload: Workload) -> float:
+    """Bytes per token kept between the last layer and the logits: the final norm's fp32 input, and the head's input where its weight is trained."""
+    h = facts.hidden
+    trained_head = workload.adapter is None
+    normed = 4 if facts.largest_block.fp32_normed else workload.residual_bytes
+    norm = 4 * h + (normed * h if trained_head else 0)
+    return norm + (workload.compute_bytes * h if trained_head else 0)
+
+
+def forward_bytes(facts: ModelFacts, block: Block, workload: Workload) -> float:
+    """Peak bytes per token while a layer runs forward without keeping anything, as evaluation and checkpointing do."""
+    c, ff = workload.compute_bytes, max(block.mlp_width, 1)
+    return (workload.residual_bytes + 4) * facts.hidden + 3 * c * ff
+
+
+def _trained_norms(workload: Workload) -> bool:
+    return workload.adapter is None
+
+
+def _norm(facts: ModelFacts, block: Block, workload: Workload) -> float:
+    """One norm: its input in fp32 (RMSNorm computes there, and autocast sends LayerNorm there), and the normalised input when its weight is trained."""
+    h, r = facts.hidden, workload.residual_bytes
+    wide = 4 if block.fp32_norm or workload.autocast else r
+    trained = (4 if block.fp32_normed else r) * h if _trained_norms(workload) and block.fp32_norm else 0
+    return wide * h + trained
+
+
+def _input_copies(facts: ModelFacts, block: Block, workload: Workload, role: str) -> float:
+    """Inputs that the matrices fed by a norm keep for their weights' or adapters' gradients."""
+    h, c = facts.hidden, workload.compute_bytes
+    fed = [matrix for matrix in block.matrices if matrix.d_in == h and _half(matrix.role) == role and not _leads_out(matrix.name, role)]
+    adapter = workload.adapter
+    if adapter is None:
+        # Autocast casts an fp32 stream once for every matrix that reads it; a 16-bit stream is shared as it is.
+        copies = len(fed) if workload.autocast and workload.residual_bytes > c else min(1, len(fed))
+        routed = block.experts_per_token if role == "mlp" and block.experts_per_token else 1
+        return c * h * copies * max(1, routed)
+    targeted = [matrix for matrix in lora_targets(block, adapter.targets) if matrix in fed]
+    ranks = sum(c * adapter.rank for _ in targeted)
+    dropped = _dropout_bytes(workload) * h * len(targeted)
+    if workload.autocast and adapter.parameter_bytes > c:
+        # PEFT casts the input to the adapter's fp32 and autocast casts that back: a copy of its own for every target.
+        return c * h * len(targeted) + ranks + dropped
+    return c * h * min(1, len(targeted)) + ranks + dropped
+
+
+def _dropout_bytes(workload: Workload) -> float:
+    """Bytes per adapter input element for LoRA dropout: a one-byte mask on a GPU; a CPU keeps the scaled mask in fp32."""
+    if workload.adapter is None or workload.adapter.dropout == 0:
+        return 0.0
+    return 1.0 if workload.device == "cuda" else 4.0
+
+
+def _targets(block: Block, workload: Workload, role: str) -> bool:
+    """Whether the matrix that leads out of a half keeps its input: it is trained, or has an adapter."""
+    if workload.adapter is None:
+        return True
+    return any(_half(matrix.role) == role and _leads_out(matrix.name, role) for matrix in lora_targets(block, workload.adapter.targets))
+
+
+def _attention_half(facts: ModelFacts, block: Block, workload: Workload) -> float:
+    c = workload.compute_bytes
+    q, kv, out = block.query_width, block.kv_width, block.heads * block.value_dim
+    size = max(1, block.norms // 2) * _norm(facts, block, workload) + _input_copies(facts, block, workload, "attention")
+    # An explicit mask or eager attention repeats keys and values to the number of query heads.
+    repeated = workload.attention == "eager" or (workload.attention == "sdpa" and workload.masked)
+    keys_and_values = q + out if repeated else kv + block.kv_heads * block.value_dim
+    size += c * (q + keys_and_values)
+    if block.head_norms:
+        size += (4 + ((4 if block.fp32_normed else c) if _trained_norms(workload) else 0)) * (q + kv)
+    if workload.attention == "eager":
+        # Scores after softmax in fp32, and their copy in the format of the products, for every head and key.
+        size += (4 + c if c < 4 else 4) * block.heads * workload.sequence
+    else:
+        size += c * out + 4 * block.heads
+        if workload.attention == "sdpa" and workload.masked:
+            size += c * workload.sequence
+    if workload.attention == "eager":
+        size += c * out
+    if workload.adapter is not None and _targets(block, workload, "attention"):
+        if workload.autocast and workload.adapter.parameter_bytes > c:
+            size += c * out
+        size += c * workload.adapter.rank + _dropout_bytes(workload) * out
+    return size
+
+
+def _mlp_half(facts: ModelFacts, block: Block, workload: Workload) -> float:
+    c, ff = workload.compute_bytes, block.mlp_width
+    norms = max(0, block.norms - max(1, block.norms // 2))
+    size = norms * _norm(facts, block, workload) + _input_copies(facts, block, workload, "mlp")
+    # Gated: gate, up and activated gate; plain: the activation's input alone. The product that enters the last matrix comes on top when that is trained.
+    size += c * ff * (3 if block.gated else block.activation_copies)
+    if _targets(block, workload, "mlp") or not block.gated:
+        size += c * ff
+    if workload.adapter is not None and _targets(block, workload, "mlp"):
+        size += c * workload.adapter.rank + _dropout_bytes(workload) * ff
+    return size
+
+
+def _mlp_temporaries(facts: ModelFacts, block: Block, workload: Workload) -> float:
+    """Gradients alive at once in the MLP's backward pass, the one of the residual stream included."""
+    c, r, ff, h = workload.compute_bytes, workload.residual_bytes, block.mlp_width, facts.hidden
+    adapter = workload.adapter
+    if adapter is None:
+        return 2 * c * ff + r * h
+    if not _targets(block, workload, "mlp"):
+        return 3 * c * ff + r * h
+    if workload.autocast and adapter.parameter_bytes > c:
+        # The gradient of the product returns through the adapter's fp32 input: one fp32 copy beside the 16-bit one, and the like for the MLP's input.
+        dropped = 4 * ff if adapter.dropout else 0
+        return (4 + c) * ff + (6 + r) * h + r * h + dropped
+    return 2 * c * ff + r * h
+
+
+def _attention_temporaries(block: Block, workload: Workload) -> float:
+    """Gradients alive at once in attention's backward pass."""
+    c = workload.compute_bytes
+    if workload.attention == "eager":
+        # On top of the saved probabilities. Live tensors of a step on a CPU: 6 bytes (gradients of probabilities and scores). Public T4 rows hold 8
+        # there, and 10 where an fp32 mask has made the scores fp32: with the mask added, one more copy is alive.
+        extra = 6 if workload.device == "cpu" else 8 if workload.residual_bytes == 2 else 10
+        return (extra if c < 4 else 8) * block.heads * workload.sequence
+    return c * (2 * block.query_width + 2 * block.kv_width)
+
+
+def _half(role: str) -> str:
+    return "attention" if role == "attention" else "mlp"
+
+
+def _leads_out(name: str, role: str) -> bool:
+    if role == "attention":
+        return name in ("o_proj", "out_proj", "dense") or name == "c_proj"
+    return name in ("down_proj", "fc2", "dense_4h_to_h", "c_proj", "fc_out")

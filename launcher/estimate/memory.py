@@ -1,0 +1,228 @@
+"""Peak memory of a training run on one card: the maximum over the phases of a step, never their sum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from launcher.estimate.activations import backward_bytes, checkpoint_bytes, forward_bytes, saved_bytes, tail_bytes
+from launcher.estimate.facts import ModelFacts
+from launcher.estimate.logits import forward_loss_bytes, held_bytes, loss_bytes
+from launcher.estimate.sharding import Resident, resident
+from launcher.estimate.weights import largest_matrix
+from launcher.estimate.workload import Workload
+
+GIB = float(2**30)
+TERMS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "buffers")
+
+# cuBLAS takes 8.125 MiB of workspace per stream handle from torch's allocator, one handle in the forward and one in the backward thread
+# (torch 2.13, aten/src/ATen/cuda/CublasHandlePool.cpp); four times that on Hopper, which the range covers.
+CUBLAS_WORKSPACE = 2 * 8.125 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """One moment of a step and the bytes alive in it, by term."""
+
+    name: str
+    terms: Mapping[str, float]
+
+    @property
+    def total(self) -> float:
+        """All bytes of the phase."""
+        return sum(self.terms.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """The phases of a step; the fullest one is the peak."""
+
+    phases: tuple[Phase, ...]
+
+    @property
+    def phase(self) -> Phase:
+        """The fullest phase."""
+        return max(self.phases, key=lambda phase: phase.total)
+
+    @property
+    def tensors_gib(self) -> float:
+        """What the allocator reports as allocated at its peak, GiB."""
+        return self.phase.total / GIB
+
+    @property
+    def breakdown_gib(self) -> dict[str, float]:
+        """The terms of the fullest phase, GiB."""
+        return {term: self.phase.terms.get(term, 0.0) / GIB for term in TERMS}
+
+
+def peak_of(facts: ModelFacts, workload: Workload) -> Peak:
+    """The phases of one optimizer step of `workload` on the fullest card, optimizer states present."""
+    state = resident(facts, workload)
+    build = _Phases(facts=facts, workload=workload, state=state)
+    phases = [build.load(), build.logits(), build.first_backward(), build.last_backward(), build.step()]
+    if workload.evaluates:
+        phases.append(build.evaluation())
+    return Peak(phases=tuple(phases))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Phases:
+    facts: ModelFacts
+    workload: Workload
+    state: Resident
+
+    def load(self) -> Phase:
+        """Weights on the card and the one tensor that is being converted."""
+        one = largest_matrix(self.facts)
+        return self._phase("load", optimizer=False, buffers=one.d_in * one.d_out * 2.0)
+
+    def logits(self) -> Phase:
+        """The loss: every stored activation, and the logits."""
+        tokens = self.workload.tokens
+        stored = tokens * (self._stored() + tail_bytes(self.facts, self.workload)) + self._mask()
+        return self._phase(
+            "logits",
+            gradients=self._accumulated(),
+            activations=stored,
+            logits=loss_bytes(self.facts, self.workload),
+            buffers=self.state.gather + self._cast_weights(),
+        )
+
+    def first_backward(self) -> Phase:
+        """The last layer's backward pass: all other layers' activations wait, the head's gradient exists."""
+        facts, workload = self.facts, self.workload
+        head = (
+            facts.embedding_parameters * float(workload.weight_bytes)
+            if workload.adapter is None and not workload.sharding.shards_weights
+            else 0.0
+        )
+        last = max(self._running(block) for _, block in facts.blocks)
+        return self._phase(
+            "backward, last layer",
+            gradients=max(self._accumulated(), min(head, self.state.gradients)),
+            activations=workload.tokens * (self._stored() + last) + self._mask(),
+            logits=held_bytes(facts, workload),
+            buffers=self.state.gather + self._cast_weights() + self._dequantized(),
+        )
+
+    def last_backward(self) -> Phase:
+        """The first layer's backward pass: its activations alone, and every gradient."""
+        workload = self.workload
+        first = max(self._running(block) for _, block in self.facts.blocks)
+        alone = 0.0 if workload.checkpointing != "none" else min(saved_bytes(self.facts, block, workload) for _, block in self.facts.blocks)
+        stored = checkpoint_bytes(self.facts, workload) + alone
+        return self._phase(
+            "backward, first layer",
+            gradients=max(self._accumulated(), self.state.gradients - self._still_missing()),
+            activations=workload.tokens * (stored + first) + self._mask(),
+            logits=held_bytes(self.facts, workload),
+            buffers=self.state.gather + self._dequantized(),
+        )
+
+    def step(self) -> Phase:
+        """The optimizer's update."""
+        return self._phase("optimizer step", gradients=self.state.gradients, buffers=self.state.step)
+
+    def evaluation(self) -> Phase:
+        """One evaluation batch, forward only."""
+        facts, workload = self.facts, self.workload
+        tokens = workload.evaluation_batch * workload.pairs * workload.sequence
+        running = max(forward_bytes(facts, block, workload) for _, block in facts.blocks)
+        # The layers have finished when the logits grow: the larger of the two counts.
+        logits = forward_loss_bytes(facts, workload)
+        activations = tokens * running
+        if activations > logits:
+            return self._phase("evaluation", activations=activations, buffers=self.state.gather + self._dequantized())
+        return self._phase("evaluation", activations=tokens * float(facts.hidden * 6), logits=logits, buffers=self.state.gather)
+
+    def _phase(
+        self,
+        name: str,
+        *,
+        optimizer: bool = True,
+        gradients: float = 0.0,
+        activations: float = 0.0,
+        logits: float = 0.0,
+        buffers: float = 0.0,
+    ) -> Phase:
+        workspace = CUBLAS_WORKSPACE if self.workload.device == "cuda" else 0.0
+        return Phase(
+            name=name,
+            terms={
+                "weights": self.state.weights,
+                "adapter": self.state.adapter,
+                "gradients": gradients,
+                "optimizer": self.state.optimizer if optimizer else 0.0,
+                "activations": activations,
+                "logits": logits,
+                "buffers": buffers + workspace,
+            },
+        )
+
+    def _stored(self) -> float:
+        """Bytes per token that wait for the backward pass in all layers."""
+        facts, workload = self.facts, self.workload
+        if workload.checkpointing == "full":
+            return facts.layers * checkpoint_bytes(facts, workload)
+        if workload.checkpointing == "offload":
+            return min(2, facts.layers) * checkpoint_bytes(facts, workload)  # one layer's input on its way out, one on its way in
+        return sum(count * saved_bytes(facts, block, workload) for count, block in facts.blocks)
+
+    def _running(self, block: object) -> float:
+        """Bytes per token of one layer's backward pass beyond what `_stored` counts."""
+        from launcher.estimate.facts import Block
+
+        assert isinstance(block, Block)
+        whole = backward_bytes(self.facts, block, self.workload)
+        if self.workload.checkpointing == "none":
+            return whole - saved_bytes(self.facts, block, self.workload)
+        return whole
+
+    def _still_missing(self) -> float:
+        """Gradients of full fine-tuning that do not exist yet at the worst moment of the first layer's backward pass: that layer's own but for the matrix
+        that ends its MLP, and the embedding's when untied."""
+        facts, workload = self.facts, self.workload
+        if workload.adapter is not None or not facts.parameters:
+            return 0.0
+        block = min((block for _, block in facts.blocks), key=lambda block: block.parameters)
+        ending = max(
+            (matrix.parameters for matrix in block.matrices if matrix.d_in == block.mlp_width and matrix.role != "attention"), default=0
+        )
+        missing = block.parameters - ending + (0 if facts.tied else facts.embedding_parameters)
+        return self.state.gradients * missing / facts.parameters
+
+    def _accumulated(self) -> float:
+        """Gradients of earlier micro batches, alive through the forward pass of the next."""
+        return self.state.gradients if self.workload.accumulation > 1 else 0.0
+
+    def _cast_weights(self) -> float:
+        """Autocast's 16-bit copies of trained fp32 weights, kept for the backward pass unless the layers are checkpointed."""
+        workload = self.workload
+        if not workload.autocast or workload.checkpointing != "none":
+            return 0.0
+        if workload.adapter is None:
+            return (
+                self.state.weights / 2 if workload.weight_bytes > workload.compute_bytes and not workload.sharding.shards_weights else 0.0
+            )
+        return self.state.adapter / 2 if workload.adapter.parameter_bytes > workload.compute_bytes else 0.0
+
+    def _dequantized(self) -> float:
+        """The 16-bit copy of one 4-bit or 8-bit matrix while it is multiplied with."""
+        if self.workload.quantization == "none":
+            return 0.0
+        one = largest_matrix(self.facts)
+        return one.d_in * one.d_out * float(self.workload.compute_bytes)
+
+    def _mask(self) -> float:
+        """The boolean attention mask, one for all layers."""
+        workload = self.workload
+        if not workload.masked and workload.attention != "eager":
+            return 0.0
+        if workload.attention == "flash":
+            return 0.0
+        return (
+            workload.micro_batch
+            * workload.pairs
+            * float(workload.sequence) ** 2
+            * (workload.compute_bytes if workload.attention == "eager" else 1)
+        )

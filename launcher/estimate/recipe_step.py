@@ -1,0 +1,266 @@
+"""What a recipe says about one training step: the workload its memory and time follow from, and what was assumed on the way."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from launcher.estimate.facts import ModelFacts
+from launcher.estimate.optimizer_state import is_modelled
+from launcher.estimate.workload import Adapter, Attention, Checkpointing, Loss, Quantization, Sharding, ShardingKind, Workload
+
+if TYPE_CHECKING:
+    from runtime.config.schema import TrainingConfig
+
+PAIRED = ("dpo", "ipo", "orpo", "simpo", "cpo")
+# Architectures whose activations agree with the live tensors of real steps; others are counted by the same rules, unchecked.
+CHECKED = frozenset(
+    {
+        "llama",
+        "mistral",
+        "ministral",
+        "smollm3",
+        "granite",
+        "qwen2",
+        "qwen3",
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gemma3_text",
+        "phi",
+        "phi3",
+        "gpt_neox",
+        "starcoder2",
+        "olmo2",
+        "olmo3",
+    }
+)
+WITH_REFERENCE = ("dpo", "ipo", "kto")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a step runs on: so many GPUs, or the CPU of one machine."""
+
+    device: Literal["cuda", "cpu"] = "cuda"
+    gpus: int = 1
+    bf16: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeStep:
+    """A workload with the assumptions filled in and the settings whose effect on memory is not in it."""
+
+    workload: Workload
+    method: str
+    assumptions: tuple[str, ...]
+    not_modelled: tuple[str, ...]
+
+
+def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest: int | None = None) -> RecipeStep:
+    """The step of a recipe at a place; `longest` is the longest row in tokens where it is known."""
+    assumptions: list[str] = []
+    adapter = _adapter(config)
+    quantization = _quantization(config)
+    weights, autocast = _precision(config, place)
+    packed = bool(config.sample_packing)
+    padded = packed or bool(config.pad_to_sequence_len)
+    sequence = int(config.sequence_len)
+    if not padded:
+        if longest is not None and longest < sequence:
+            sequence = longest
+        else:
+            assumptions.append(f"rows as long as sequence_len ({sequence} tokens), as nothing is packed or known of their lengths")
+    micro, accumulation = _batch(config)
+    attention = _attention(config)
+    rl = str(getattr(config.rl, "value", config.rl) or "")
+    workload = Workload(
+        adapter=adapter,
+        quantization=quantization,
+        weight_bytes=weights,
+        residual_bytes=weights,
+        compute_bytes=2 if autocast or weights == 2 else 4,
+        autocast=autocast,
+        optimizer=str(getattr(config.optimizer, "value", config.optimizer) or "adamw_torch_fused"),
+        micro_batch=micro,
+        sequence=sequence,
+        pairs=2 if rl in PAIRED or config.reward_model else 1,
+        reference_model=rl in WITH_REFERENCE and adapter is None,
+        accumulation=accumulation,
+        checkpointing=_checkpointing(config),
+        attention=attention,
+        masked=attention == "sdpa" and (packed or micro > 1),
+        loss=_loss(config, place),
+        evaluates=_evaluates(config),
+        evaluation_batch=int(config.eval_batch_size or micro),
+        sharding=_sharding(config, place, assumptions),
+        device=place.device,
+        foreach=place.device == "cuda",
+    )
+    method = _method(config, quantization)
+    return RecipeStep(
+        workload=workload, method=method, assumptions=tuple(assumptions), not_modelled=_not_modelled(config, facts, workload, rl)
+    )
+
+
+def _method(config: TrainingConfig, quantization: Quantization) -> str:
+    if not config.adapter:
+        return "full"
+    return {"none": "lora", "int8": "lora on 8 bit"}.get(quantization, "qlora")
+
+
+def _batch(config: TrainingConfig) -> tuple[int, int]:
+    micro = int(config.micro_batch_size or 1)
+    if config.batch_size:
+        return micro, max(1, int(config.batch_size) // micro)
+    return micro, int(config.gradient_accumulation_steps or 1)
+
+
+def _adapter(config: TrainingConfig) -> Adapter | None:
+    if not config.adapter:
+        return None
+    named = config.lora_target_modules
+    targets: tuple[str, ...] | None
+    if config.lora_target_linear or named is None or named in ("linear", "all-linear"):
+        targets = None
+    else:
+        targets = (named,) if isinstance(named, str) else tuple(named)
+    return Adapter(
+        rank=int(config.lora_r or 8),
+        targets=targets,
+        dropout=float(config.lora_dropout or 0.0),
+        parameter_bytes=4 if config.peft_autocast_adapter_dtype is not False else 2,
+        magnitude=bool(config.peft_use_dora),
+        saved_modules=tuple(config.lora_modules_to_save or ()),
+    )
+
+
+def _quantization(config: TrainingConfig) -> Quantization:
+    if config.load_in_4bit:
+        double = (config.bnb_config_kwargs or {}).get("bnb_4bit_use_double_quant", True)
+        return "nf4-dq" if double else "nf4"
+    return "int8" if config.load_in_8bit else "none"
+
+
+def _precision(config: TrainingConfig, place: Place) -> tuple[int, bool]:
+    """(bytes of the weights as loaded, whether products run under autocast), as the runtime chooses them."""
+    if config.float32:
+        return 4, False
+    if config.bfloat16 or config.float16:
+        return 2, False
+    if config.fp16:
+        return (2 if config.adapter else 4), True
+    if config.bf16 in (True, "full"):
+        return 2, True
+    if config.bf16 == "auto" and place.device == "cuda":
+        return (2, True) if place.bf16 else ((2 if config.adapter else 4), True)
+    if config.load_in_8bit and place.device == "cuda":
+        return 2, False
+    return 4, False
+
+
+def _checkpointing(config: TrainingConfig) -> Checkpointing:
+    if config.gradient_checkpointing in ("offload", "offload_disk") or (config.gradient_checkpointing and config.activation_offloading):
+        return "offload"
+    fsdp = config.fsdp_config
+    return "full" if config.gradient_checkpointing or (fsdp is not None and fsdp.activation_checkpointing) else "none"
+
+
+def _attention(config: TrainingConfig) -> Attention:
+    name = str(config.attn_implementation or "")
+    if config.eager_attention or name == "eager":
+        return "eager"
+    if config.flash_attention or config.flex_attention or config.xformers_attention or name.startswith(("flash", "flex", "kernels")):
+        return "flash"
+    return "sdpa"
+
+
+def _loss(config: TrainingConfig, place: Place) -> Loss:
+    if any(getattr(config, name, None) for name in ("liger_fused_linear_cross_entropy", "cut_cross_entropy")):
+        return "fused"
+    if config.chunked_cross_entropy:
+        return "chunked"
+    if config.float32 or (place.device == "cpu" and config.bf16 == "auto" and not config.fp16 and not config.bfloat16):
+        return "fp32-dropped"
+    return "upcast"
+
+
+def _evaluates(config: TrainingConfig) -> bool:
+    return bool(config.val_set_size or config.test_datasets) and config.eval_strategy != "no"
+
+
+def _sharding(config: TrainingConfig, place: Place, assumptions: list[str]) -> Sharding:
+    if place.device == "cpu" or place.gpus == 1:
+        return Sharding()
+    if config.fsdp or config.fsdp_config is not None:
+        fsdp = config.fsdp_config
+        return Sharding(
+            kind="fsdp",
+            gpus=place.gpus,
+            offload=bool(fsdp and fsdp.offload_params) or any("offload" in word for word in config.fsdp or ()),
+            reshard=not (fsdp and fsdp.reshard_after_forward is False),
+            version=config.fsdp_version or (fsdp.fsdp_version if fsdp else None) or 1,
+        )
+    if config.deepspeed:
+        kind, offload = _zero_stage(config.deepspeed, assumptions)
+        return Sharding(kind=kind, gpus=place.gpus, offload=offload)
+    return Sharding(kind="ddp", gpus=place.gpus)
+
+
+def _zero_stage(setting: str | dict[str, Any], assumptions: list[str]) -> tuple[ShardingKind, bool]:
+    settings: dict[str, Any] = {}
+    if isinstance(setting, dict):
+        settings = setting
+    else:
+        try:
+            settings = json.loads(Path(setting).expanduser().read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            named = re.search(r"zero_?([123])", setting)
+            stage = named.group(1) if named else "2"
+            assumptions.append(
+                f"DeepSpeed ZeRO stage {stage}, " + ("by the name of its file" if named else "as its file cannot be read here")
+            )
+            return _stage(int(stage)), "offload" in setting
+    zero = settings.get("zero_optimization") or {}
+    offload = any((zero.get(key) or {}).get("device") in ("cpu", "nvme") for key in ("offload_optimizer", "offload_param"))
+    return _stage(int(zero.get("stage", 0))), offload
+
+
+def _stage(stage: int) -> ShardingKind:
+    kinds: dict[int, ShardingKind] = {1: "zero1", 2: "zero2", 3: "zero3"}
+    return kinds.get(stage, "ddp")
+
+
+def _not_modelled(config: TrainingConfig, facts: ModelFacts, workload: Workload, rl: str) -> tuple[str, ...]:
+    """What the recipe sets and the figures leave out, each with the direction it moves them."""
+    said = list(facts.notes)
+    if facts.model_type not in CHECKED:
+        said.append(
+            f"activations of {facts.model_type} models follow general rules and are not checked against real steps: up to half more on top"
+        )
+    if rl in ("grpo", "gdpo", "ebft", "rloo"):
+        said.append(f"rl: {rl}: generation and its vLLM share of the card come on top")
+    if rl == "kto":
+        said.append("rl: kto: its KL batch adds a forward pass of the same size")
+    if not is_modelled(workload.optimizer):
+        said.append(f"optimizer {workload.optimizer}: counted as AdamW, the most it can need")
+    for option, effect in {
+        "torch_compile": "compiling usually lowers activations by a tenth to a third, and needs more for a moment while it compiles",
+        "fp8": "fp8 copies of weights and activations",
+        "relora": "merging needs a moment's copy of the weights",
+        "lisa_n_layers": "only some layers hold gradients at a time: less than shown",
+        "unfrozen_parameters": "only named parameters train: less than shown",
+        "tiled_mlp": "the MLP runs in pieces: less than shown",
+        "qat": "fake quantization keeps more activations",
+        "tensor_parallel_size": "matrices split over devices: less than shown",
+        "context_parallel_size": "sequences split over devices: less than shown",
+    }.items():
+        value = getattr(config, option, None)
+        if value and (value is True or value != 1):
+            said.append(f"{option}: {effect}")
+    if facts.quantized and workload.quantization == "none":
+        said.append(f"the checkpoint is stored in {facts.quantized}: counted as loaded in {8 * workload.weight_bytes} bit")
+    return tuple(said)

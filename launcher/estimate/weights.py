@@ -1,0 +1,87 @@
+"""Bytes of the weights on a card, frozen and trained."""
+
+from __future__ import annotations
+
+from launcher.estimate.facts import Block, Matrix, ModelFacts, lora_parameters, lora_targets
+from launcher.estimate.workload import Adapter, Quantization, Workload
+
+QUANTIZED_BYTES: dict[Quantization, float] = {
+    # One 4-bit code per weight and an fp32 scale for each 64 of them (bitsandbytes 0.50, block size 64).
+    "nf4": 0.5 + 4 / 64,
+    # The scales themselves in 8 bit, with an fp32 scale for each 256 of those.
+    "nf4-dq": 0.5 + 1 / 64 + 4 / (64 * 256),
+    # One byte per weight; the fp32 scale of each row is below a thousandth.
+    "int8": 1.0,
+}
+
+
+def frozen_or_trained_bytes(facts: ModelFacts, workload: Workload) -> float:
+    """Bytes of the base model's weights, whole, as they are held between steps."""
+    plain = facts.parameters
+    quantized = 0
+    if workload.quantization != "none":
+        quantized = sum(count * matrix.weights for count, matrix in facts.matrices() if not matrix.stacked)
+        plain -= quantized
+        # Embeddings, head and norms set the residual stream's format: 4 bytes after PEFT's preparation for k-bit training, 2 without it.
+        return quantized * QUANTIZED_BYTES[workload.quantization] + plain * max(workload.residual_bytes, workload.weight_bytes)
+    if workload.residual_bytes > workload.weight_bytes:
+        blocks = sum(count * matrix.weights for count, matrix in facts.matrices())
+        return blocks * workload.weight_bytes + (plain - blocks) * workload.residual_bytes
+    return float(plain * workload.weight_bytes)
+
+
+def block_bytes(block: Block, workload: Workload) -> float:
+    """Bytes of one block's weights as they are held and gathered."""
+    if workload.quantization == "none":
+        return float(block.parameters * workload.weight_bytes)
+    quantized = sum(matrix.weights for matrix in block.matrices if not matrix.stacked)
+    return quantized * QUANTIZED_BYTES[workload.quantization] + (block.parameters - quantized) * workload.weight_bytes
+
+
+def adapter_parameters(facts: ModelFacts, adapter: Adapter) -> int:
+    """Elements an adapter trains, magnitudes included, whole modules excluded."""
+    count = lora_parameters(facts, adapter.targets, adapter.rank)
+    if adapter.magnitude:
+        count += sum(layers * matrix.d_out for layers, block in facts.blocks for matrix in lora_targets(block, adapter.targets))
+    # `lm_head` named as a target gets an adapter pair like any other matrix.
+    if adapter.targets is not None and any(name.endswith("lm_head") for name in adapter.targets):
+        count += adapter.rank * (facts.hidden + facts.vocab)
+    return count
+
+
+def saved_module_parameters(facts: ModelFacts, adapter: Adapter) -> int:
+    """Elements of modules trained whole beside an adapter."""
+    whole = sum(
+        1 for name in adapter.saved_modules if name.rsplit(".", 1)[-1] in ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out")
+    )
+    return whole * facts.embedding_parameters
+
+
+def trained_parameters(facts: ModelFacts, workload: Workload) -> int:
+    """Elements that get gradients."""
+    if workload.adapter is None:
+        return facts.parameters
+    return adapter_parameters(facts, workload.adapter) + saved_module_parameters(facts, workload.adapter)
+
+
+def trained_bytes_each(workload: Workload) -> int:
+    """Bytes of one trained element, and of its gradient."""
+    return workload.weight_bytes if workload.adapter is None else workload.adapter.parameter_bytes
+
+
+def largest_matrix(facts: ModelFacts) -> Matrix:
+    """The biggest single matrix of the blocks, copies counted apart."""
+    return max((matrix for _, matrix in facts.matrices()), key=lambda matrix: matrix.d_in * matrix.d_out)
+
+
+def largest_tensor(facts: ModelFacts, workload: Workload) -> int:
+    """Elements of the biggest trained tensor."""
+    if workload.adapter is not None:
+        pairs = [
+            workload.adapter.rank * max(m.d_in, m.d_out) for _, block in facts.blocks for m in lora_targets(block, workload.adapter.targets)
+        ]
+        saved = facts.embedding_parameters if saved_module_parameters(facts, workload.adapter) else 0
+        return max([*pairs, saved, 0])
+    stacked = [matrix.weights for _, matrix in facts.matrices() if matrix.stacked]
+    matrix = largest_matrix(facts)
+    return max([facts.embedding_parameters, matrix.d_in * matrix.d_out, *stacked])

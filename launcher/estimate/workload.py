@@ -1,0 +1,87 @@
+"""How one training step is computed: everything besides the model's shape that memory and time depend on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Quantization = Literal["none", "nf4", "nf4-dq", "int8"]
+Checkpointing = Literal["none", "full", "offload"]
+Attention = Literal["flash", "sdpa", "eager"]
+Loss = Literal["upcast", "fp32", "fp32-dropped", "plain", "chunked", "fused"]
+ShardingKind = Literal["none", "ddp", "fsdp", "zero1", "zero2", "zero3"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """A LoRA adapter. `targets` are module names, None for every linear layer of the blocks."""
+
+    rank: int
+    targets: tuple[str, ...] | None = None
+    dropout: float = 0.0
+    parameter_bytes: int = 4
+    """PEFT keeps adapters in fp32 over a 16-bit base unless told otherwise (autocast_adapter_dtype)."""
+    magnitude: bool = False
+    """DoRA: a trained magnitude for each output, and the norm of the adapted weight computed each step."""
+    saved_modules: tuple[str, ...] = ()
+    """modules_to_save: trained whole, beside the frozen original."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharding:
+    """How one copy of the training state is spread over `gpus` cards."""
+
+    kind: ShardingKind = "none"
+    gpus: int = 1
+    offload: bool = False
+    """Weights, gradients and optimizer live in host memory."""
+    reshard: bool = True
+    """FSDP frees a block's gathered weights after its forward pass; ZeRO-2-like when off."""
+    version: int = 2
+
+    @property
+    def shards_weights(self) -> bool:
+        """Each card holds a part of the weights only."""
+        return self.kind in ("fsdp", "zero3") and self.gpus > 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One optimizer step on one card.
+
+    Formats are given in bytes: `weight_bytes` of the weights as loaded, `residual_bytes` of the residual stream between layers (the format of embeddings
+    and norms), `compute_bytes` of matrix products. `sequence` is the longest row of a micro batch as the model sees it.
+    """
+
+    adapter: Adapter | None = None
+    quantization: Quantization = "none"
+    weight_bytes: int = 2
+    residual_bytes: int = 2
+    compute_bytes: int = 2
+    autocast: bool = True
+    optimizer: str = "adamw_torch_fused"
+    micro_batch: int = 1
+    sequence: int = 2048
+    pairs: int = 1
+    """Rows the model sees per row of the micro batch: 2 where chosen and rejected answers are concatenated."""
+    reference_model: bool = False
+    """A frozen second copy of the weights is held."""
+    accumulation: int = 1
+    checkpointing: Checkpointing = "none"
+    attention: Attention = "sdpa"
+    masked: bool = False
+    """The fused attention gets an explicit mask: rows padded to one length, or several samples packed in a row."""
+    loss: Loss = "upcast"
+    holds_logits: bool = False
+    """The model's outputs stay referenced while the backward pass runs."""
+    evaluates: bool = False
+    evaluation_batch: int = 1
+    sharding: Sharding = Sharding()
+    device: Literal["cuda", "cpu"] = "cuda"
+    foreach: bool = True
+    """AdamW without fusion runs over all tensors at once and needs a temporary copy; a CPU goes tensor by tensor."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one micro batch."""
+        return self.micro_batch * self.pairs * self.sequence

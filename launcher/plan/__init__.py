@@ -1,0 +1,1 @@
+"""A plan: everything about a run decided, priced and pinned before it starts."""

@@ -1,0 +1,81 @@
+"""What the inputs of a run are, by content: the local data files and the model's config."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runtime.config.schema import TrainingConfig
+
+HASHED_BYTES = 256 * 2**20
+"""A file is hashed up to here, then by its size alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """A local data file: SHA-256 of its first 256 MiB and its size."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataPin:
+    """What pins a recipe's data: the local files, and `remote` for sources elsewhere, as `id@revision`."""
+
+    files: tuple[DataFile, ...]
+    remote: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """One hash over all of it."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(f"{file.path}\0{file.sha256}\0{file.size}\n".encode())
+        for source in self.remote:
+            digest.update(f"{source}\n".encode())
+        return digest.hexdigest()
+
+    @property
+    def unpinned(self) -> tuple[str, ...]:
+        """Remote sources without a revision, which may change under the plan."""
+        return tuple(source for source in self.remote if source.endswith("@"))
+
+
+def pin_data(config: TrainingConfig) -> DataPin:
+    """The pin of every data source of a recipe."""
+    files: list[DataFile] = []
+    remote: list[str] = []
+    for source in [*(config.datasets or ()), *(config.test_datasets or ())]:
+        path = Path(source.path or "").expanduser()
+        named = getattr(source, "data_files", None)
+        if named:
+            folder = path if path.is_dir() else Path()
+            files += [hash_file(folder / name) for name in ([named] if isinstance(named, str) else named) if (folder / name).is_file()]
+        elif path.is_file():
+            files.append(hash_file(path))
+        elif path.is_dir():
+            files += [hash_file(file) for file in _files_of(path)]
+        else:
+            remote.append(f"{source.path}@{getattr(source, 'revision', None) or ''}")
+    return DataPin(files=tuple(files), remote=tuple(remote))
+
+
+def _files_of(folder: Path) -> Iterable[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+
+
+def hash_file(file: Path) -> DataFile:
+    """The pin of one file. Raises OSError when it cannot be read."""
+    digest = hashlib.sha256()
+    left = HASHED_BYTES
+    with file.open("rb") as stream:
+        while left > 0 and (chunk := stream.read(min(left, 2**20))):
+            digest.update(chunk)
+            left -= len(chunk)
+    return DataFile(path=str(file), sha256=digest.hexdigest(), size=file.stat().st_size)

@@ -1,0 +1,275 @@
+"""A plan: what a run will do, need, take and cost, decided from the recipe and where it goes, with the reasons to refuse it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from launcher.estimate.estimate import Estimate, estimate
+from launcher.estimate.model_source import ModelSource, find_model
+from launcher.estimate.range import Range
+from launcher.estimate.rows import data_size
+from launcher.plan.fingerprint import DataPin, pin_data
+from launcher.plan.offer import Offer, OfferVerdict
+from launcher.plan.saves import Saves, saves_of
+from launcher.plan.target import Target
+from runtime.config.problem import ExitCode, Problem, UserError
+
+if TYPE_CHECKING:
+    from runtime.config.schema import TrainingConfig
+
+LineVerdict = Literal["ok", "fits", "tight", "refused", "unknown", "missing", ""]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of the plan: what it is about, the verdict in a word, and the figures."""
+
+    name: str
+    verdict: LineVerdict
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything about one run before it starts. `estimate` and `saves` are None when the model's shape is not known here."""
+
+    run: str
+    recipe: str
+    created: float
+    config_hash: str
+    config_yaml: str
+    keys: int
+    target: Target
+    data: DataPin
+    estimate: Estimate | None
+    saves: Saves | None
+    offers: tuple[Offer, ...]
+    max_cost_usd: float | None
+    max_hours: float | None
+    secrets: tuple[tuple[str, bool], ...]
+    """Names of the secrets and whether the environment holds them."""
+    after: tuple[str, ...]
+    storage: str | None
+    output_dir: str
+    warnings: tuple[Problem, ...]
+    refusals: tuple[Problem, ...]
+
+    @property
+    def refused(self) -> bool:
+        """The plan must not run."""
+        return bool(self.refusals)
+
+    @property
+    def cost(self) -> Range | None:
+        """What the chosen offer is expected to cost, USD."""
+        return self.offers[0].expected_usd if self.offers else None
+
+    def refuse(self) -> None:
+        """Raise UserError (exit 3) with every reason not to run this plan, if there is one."""
+        if self.refusals:
+            raise UserError(self.refusals, exit_code=ExitCode.REFUSED)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as the `data` of `launcher plan --json`, and as the body of a plan.lock."""
+        made = (
+            self.estimate.to_json()
+            if self.estimate is not None
+            else {"model": None, "method": None, "hardware": None, "memory": None, "time": None, "cost": {"usd": None}}
+        )
+        return {
+            "run": self.run,
+            "recipe": self.recipe,
+            "created": self.created,
+            "config_hash": self.config_hash,
+            "target": {"cloud": self.target.cloud, "hardware": self.target.hardware.name},
+            "output_dir": self.output_dir,
+            "storage": self.storage,
+            "data": {
+                "sha256": self.data.sha256,
+                "files": [{"path": file.path, "sha256": file.sha256, "size": file.size} for file in self.data.files],
+                "remote": list(self.data.remote),
+            },
+            **made,
+            "saves": self.saves.to_json() if self.saves is not None else None,
+            "offers": [offer.to_json() for offer in self.offers],
+            "budget": {"max_cost_usd": self.max_cost_usd, "max_hours": self.max_hours},
+            "secrets": [{"name": name, "present": present} for name, present in self.secrets],
+            "after": list(self.after),
+            "verdict": "refused" if self.refused else "ok",
+            "refusals": [{"code": problem.code, "message": problem.message, "fix": problem.fix} for problem in self.refusals],
+        }
+
+
+def make_plan(
+    config: TrainingConfig,
+    *,
+    recipe: Path,
+    target: Target,
+    run_name: str,
+    environment: Mapping[str, str],
+    now: float,
+    warnings: Sequence[Problem] = (),
+    model_config: Path | None = None,
+    refuse: bool = True,
+) -> Plan:
+    """The plan of a run of `config` called `run_name` on `target`, made at Unix time `now`.
+
+    Raises UserError with exit code 3 when the run does not fit in memory or exceeds its budget, unless `refuse` is off: then the plan carries the
+    reasons. A model that is not known here leaves memory and time open, with a warning, as the machine that runs it can fetch the model.
+    """
+    from runtime.config.load import config_hash, dump_yaml
+
+    said = list(warnings)
+    model = _model(config, model_config, environment, said)
+    made = _estimate(config, model, target) if model is not None else None
+    launch = config.launch
+    pin = pin_data(config)
+    if pin.unpinned:
+        said.append(_unpinned(pin.unpinned))
+    refusals = _refusals(made, max_cost=launch.max_cost_usd, max_hours=launch.max_hours) if made is not None else []
+    plan = Plan(
+        run=run_name,
+        recipe=str(recipe),
+        created=now,
+        config_hash=config_hash(config),
+        config_yaml=dump_yaml(config),
+        keys=len(config.model_fields_set - {"launch"}),
+        target=target,
+        data=pin,
+        estimate=made,
+        saves=saves_of(made.model.facts, made.step.workload, made.steps, made.time, kept=config.save_total_limit)
+        if made is not None
+        else None,
+        offers=_offers(target, made, max_cost=launch.max_cost_usd),
+        max_cost_usd=launch.max_cost_usd,
+        max_hours=launch.max_hours,
+        secrets=tuple((name, bool(environment.get(name))) for name in launch.secrets),
+        after=_after(config),
+        storage=launch.storage,
+        output_dir=config.output_dir,
+        warnings=tuple(said),
+        refusals=tuple(refusals),
+    )
+    if refuse:
+        plan.refuse()
+    return plan
+
+
+def _model(
+    config: TrainingConfig, model_config: Path | None, environment: Mapping[str, str], warnings: list[Problem]
+) -> ModelSource | None:
+    try:
+        return find_model(config.base_model, model_config=model_config, environment=environment, changes=config.overrides_of_model_config)
+    except UserError as error:
+        if any(problem.code != "unknown-model" for problem in error.problems):
+            raise
+        warnings.extend(error.problems)
+        return None
+
+
+def _estimate(config: TrainingConfig, model: ModelSource, target: Target) -> Estimate:
+    data = data_size(config, vocab=model.facts.vocab)
+    return estimate(config, model, target.hardware, data, usd_per_h=target.usd_per_h)
+
+
+def _refusals(made: Estimate, *, max_cost: float | None, max_hours: float | None) -> list[Problem]:
+    problems = []
+    memory = made.memory
+    if memory.verdict == "does-not-fit":
+        what = "card" if made.hardware.gpus else "free memory"
+        problems.append(
+            Problem(
+                code="does-not-fit",
+                message=f"it needs {memory.held.value:.1f} GiB ({memory.held.low:.1f} to {memory.held.high:.1f}) and the {what} has {memory.capacity_gib:.1f} GiB",
+                place=made.hardware.name,
+                fix=_smaller(made),
+            )
+        )
+    # Refused only when even the cheap end is over: the node enforces the cap for what lies between.
+    if max_cost is not None and made.cost is not None and made.cost.low > max_cost:
+        problems.append(
+            Problem(
+                code="over-budget",
+                path="launch.max_cost_usd",
+                message=f"it costs ${made.cost.value:,.2f} (at least ${made.cost.low:,.2f}) and the cap is ${max_cost:,.2f}",
+                fix="raise --max-cost, or train fewer steps",
+            )
+        )
+    if max_hours is not None and made.time is not None and made.time.hours.low > max_hours:
+        problems.append(
+            Problem(
+                code="over-budget",
+                path="launch.max_hours",
+                message=f"it takes {made.time.hours.value:,.1f} h (at least {made.time.hours.low:,.1f}) and the cap is {max_hours:g} h",
+                fix="raise --max-hours, or train fewer steps",
+            )
+        )
+    return problems
+
+
+def _smaller(made: Estimate) -> str:
+    """The settings that would save most in the fullest phase."""
+    workload = made.step.workload
+    hints = []
+    if workload.micro_batch > 1:
+        hints.append("a smaller micro_batch_size (with more gradient_accumulation_steps)")
+    if workload.checkpointing == "none":
+        hints.append("gradient_checkpointing: true")
+    if workload.adapter is None:
+        hints.append("adapter: lora")
+    elif workload.quantization == "none" and made.hardware.gpus is not None:
+        hints.append("adapter: qlora with load_in_4bit: true")
+    hints.append("a shorter sequence_len")
+    return "try " + ", or ".join(hints[:3])
+
+
+def _offers(target: Target, made: Estimate | None, *, max_cost: float | None) -> tuple[Offer, ...]:
+    if not target.is_local:
+        return ()
+    hours = made.time.hours if made is not None and made.time is not None else None
+    verdict: OfferVerdict = "ok"
+    if made is not None and made.memory.verdict == "does-not-fit":
+        verdict = "does-not-fit"
+    elif made is not None and made.cost is not None and max_cost is not None and made.cost.low > max_cost:
+        verdict = "over-budget"
+    hardware = target.hardware
+    described = str(hardware.gpus) if hardware.gpus is not None else "no GPU"
+    return (
+        Offer(
+            cloud=target.cloud,
+            region="this machine",
+            instance=f"{hardware.cores} cores, {hardware.capacity_gib:.0f} GiB" if hardware.gpus is None else f"{hardware.cores} cores",
+            gpus=described,
+            usd_per_h=0.0,
+            spot=False,
+            expected_usd=hours.times(0.0) if hours is not None else None,
+            expected_h=hours,
+            verdict=verdict,
+        ),
+    )
+
+
+def _after(config: TrainingConfig) -> tuple[str, ...]:
+    """What happens once training has ended, in order."""
+    publish = config.launch.publish
+    steps = ["seal the final model"]
+    if publish.merge and config.adapter:
+        steps.append("merge the adapter")
+    if publish.verify:
+        steps.append("load it again and generate")
+    if config.hub_model_id:
+        steps.append(f"push to {config.hub_model_id}")
+    return tuple(steps)
+
+
+def _unpinned(sources: Sequence[str]) -> Problem:
+    names = ", ".join(source.removesuffix("@") for source in sources)
+    return Problem(
+        code="not-pinned",
+        path="datasets",
+        message=f"data that is not on this machine and has no revision may change: {names}",
+        fix="name a commit: `revision: <commit>`",
+    )

@@ -1,0 +1,44 @@
+"""Where a run is to go, and the hardware it finds there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from launcher.estimate.gpus import parse_gpus
+from launcher.estimate.hardware import Hardware, cards
+from launcher.plan.machine import this_machine
+
+if TYPE_CHECKING:
+    from runtime.config.launch import LaunchConfig
+
+LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """`cloud` is `local` for this machine, empty for any; `usd_per_h` is what the hardware costs, None where no price is known."""
+
+    cloud: str
+    hardware: Hardware
+    usd_per_h: float | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """The run stays on this machine."""
+        return self.cloud == LOCAL
+
+
+def target_of(launch: LaunchConfig) -> Target | None:
+    """The target a recipe's launch section names: this machine, or GPUs of a kind; None when it names neither. Raises UserError for unknown GPUs."""
+    if launch.cloud == LOCAL:
+        return local_target(processes=launch.processes)
+    named = launch.gpus[0] if isinstance(launch.gpus, list) and launch.gpus else launch.gpus
+    if not isinstance(named, str):
+        return None
+    return Target(cloud=launch.cloud or "", hardware=cards(parse_gpus(named), nodes=launch.nodes))
+
+
+def local_target(*, processes: int | None = None) -> Target:
+    """This machine, which costs nothing."""
+    return Target(cloud=LOCAL, hardware=this_machine(processes=processes), usd_per_h=0.0)

@@ -1,0 +1,134 @@
+"""The screens as golden files beside this one. `LAUNCHER_GOLDEN=write pytest tests/unit/show_plan` writes them anew: read the difference."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launcher.estimate.estimate import estimate
+from launcher.estimate.fitting import fits
+from launcher.estimate.gpus import parse_gpus
+from launcher.estimate.hardware import Hardware, cards
+from launcher.estimate.model_source import find_model
+from launcher.estimate.range import Range, exactly
+from launcher.estimate.rows import DataSize
+from launcher.plan.plan import Plan, make_plan
+from launcher.plan.target import Target
+from launcher.show.fit_table import render_fits
+from launcher.show.memory_bar import render_estimate
+from launcher.show.plan_screen import render_plan
+from runtime.config.schema import TrainingConfig
+
+GOLDEN = Path(__file__).parent / "golden"
+HERE = Target(
+    cloud="local", hardware=Hardware(name="this machine", capacity_gib=23.4, cores=2, available_gib=20.0, rented=False), usd_per_h=0.0
+)
+DATA = DataSize(
+    rows=exactly(214_880),
+    tokens=Range(value=50_200_000, low=40_000_000, high=75_000_000),
+    longest=1914,
+    basis="200,800,000 characters in local files at 4.0 to a token",
+)
+
+QLORA = TrainingConfig.model_validate(
+    {
+        "base_model": "meta-llama/Llama-3.1-8B",
+        "learning_rate": 2e-4,
+        "datasets": [{"path": "acme/chats", "type": "chat_template", "revision": "dce01c9"}],
+        "adapter": "qlora",
+        "load_in_4bit": True,
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "lora_target_linear": True,
+        "sequence_len": 4096,
+        "sample_packing": True,
+        "micro_batch_size": 2,
+        "gradient_checkpointing": True,
+        "max_steps": 500,
+        "save_steps": 50,
+        "launch": {"secrets": ["HF_TOKEN"], "max_cost_usd": 25},
+    }
+)
+TINY = QLORA.model_copy(
+    update={
+        "base_model": "HuggingFaceTB/SmolLM2-135M",
+        "adapter": "lora",
+        "load_in_4bit": False,
+        "micro_batch_size": 1,
+        "sequence_len": 256,
+        "max_steps": 120,
+    }
+)
+
+
+def plan_of(config: TrainingConfig, target: Target) -> Plan:
+    return make_plan(
+        config,
+        recipe=Path("recipe.yml"),
+        target=target,
+        run_name="quiet-otter-7f3",
+        environment={"HF_TOKEN": "x", "HF_HOME": "/nonexistent"},
+        now=0.0,
+        refuse=False,
+    )
+
+
+def compare(name: str, screen: str) -> None:
+    file = GOLDEN / f"{name}.txt"
+    if os.environ.get("LAUNCHER_GOLDEN") == "write":
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(screen + "\n", encoding="utf-8")
+    assert file.read_text(encoding="utf-8") == screen + "\n"
+
+
+def test_plan_on_this_machine() -> None:
+    compare("plan_local", render_plan(plan_of(TINY, HERE), width=110, color=False))
+
+
+def test_plan_on_a_gpu_without_prices() -> None:
+    compare("plan_gpu", render_plan(plan_of(QLORA, Target(cloud="", hardware=cards(parse_gpus("A100-80GB:8")))), width=120, color=False))
+
+
+def test_a_refused_plan() -> None:
+    compare("plan_refused", render_plan(plan_of(QLORA, HERE), width=110, color=False))
+
+
+def test_a_narrow_terminal_loses_no_line() -> None:
+    screen = render_plan(plan_of(TINY, HERE), width=60, color=False)
+    compare("plan_narrow", screen)
+    assert all(len(line) <= 60 for line in screen.splitlines())
+    for name in ("config", "data", "memory", "time", "saves", "budget", "secrets", "after"):
+        assert any(line.startswith(name) for line in screen.splitlines()), name
+
+
+def test_one_estimate() -> None:
+    model = find_model("meta-llama/Llama-3.1-8B", environment={"HF_HOME": "/nonexistent"})
+    compare("estimate_gpu", render_estimate(estimate(QLORA, model, cards(parse_gpus("L4:1")), DATA), width=110, color=False))
+
+
+def test_the_table_of_gpus() -> None:
+    config = QLORA.model_copy(update={"adapter": None, "load_in_4bit": False})
+    model = find_model("meta-llama/Llama-3.1-8B", environment={"HF_HOME": "/nonexistent"})
+    rows = fits(config, model, DATA)
+    compare("fits", render_fits(next(row.estimate for row in rows if row.count), rows, width=110, color=False))
+
+
+def test_colour_is_only_where_it_is_asked_for() -> None:
+    plan = plan_of(TINY, HERE)
+    assert "\x1b[" not in render_plan(plan, width=100, color=False)
+    assert "\x1b[" in render_plan(plan, width=100, color=True)
+
+
+def test_the_last_line_is_the_sentence_about_money() -> None:
+    assert render_plan(plan_of(TINY, HERE), width=110, color=False).splitlines()[-1].startswith("Runs on this machine: $0")
+
+
+@pytest.mark.parametrize("verdict", ["fits", "tight", "does-not-fit"])
+def test_each_verdict_has_its_word(verdict: str) -> None:
+    plan = plan_of(TINY, HERE)
+    assert plan.estimate is not None
+    changed = replace(plan, estimate=replace(plan.estimate, memory=replace(plan.estimate.memory, verdict=verdict)))  # type: ignore[arg-type]
+    word = "refused" if verdict == "does-not-fit" else verdict
+    line = next(line for line in render_plan(changed, width=110, color=False).splitlines() if line.startswith("memory"))
+    assert line.split()[1] == word
