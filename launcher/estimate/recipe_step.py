@@ -22,20 +22,15 @@ CHECKED = frozenset(
         "llama",
         "mistral",
         "ministral",
-        "smollm3",
-        "granite",
         "qwen2",
         "qwen3",
         "gemma",
-        "gemma2",
         "gemma3",
         "gemma3_text",
         "phi",
-        "phi3",
         "gpt_neox",
         "starcoder2",
         "olmo2",
-        "olmo3",
     }
 )
 WITH_REFERENCE = ("dpo", "ipo", "kto")

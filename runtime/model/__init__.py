@@ -1,0 +1,1 @@
+"""The model of a run: its tokenizer, weights, precision, quantization and adapter."""

@@ -1,0 +1,207 @@
+"""The adapter of a run: LoRA and its variants through peft."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.config.problem import Problem, UserError
+
+if TYPE_CHECKING:
+    import torch
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel
+
+# Initialisations that change the base weights as they start; what they train is only right over that changed base.
+MUTATING = ("pissa", "olora")
+# Initialisations that need a pass over data or quantized originals first.
+NEEDS_DATA = ("eva", "corda", "loftq", "lora_ga")
+
+
+def with_adapter(model: PreTrainedModel, config: Any) -> PeftModel:
+    """`model` with everything frozen but a LoRA adapter: new, or the one in `lora_model_dir`.
+
+    The frozen weights keep the format they were loaded in. Raises UserError when the adapter's settings do not fit the model.
+    """
+    import peft
+    import torch
+
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    if config.embeddings_skip_upcast is False:
+        for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):
+            if embedding is not None:
+                embedding.to(torch.float32)
+    if config.gradient_checkpointing:
+        # Re-entrant checkpointing drops gradients when no input of a block requires one, and embeddings are frozen here.
+        model.enable_input_require_grads()
+    upcast = config.peft_autocast_adapter_dtype is not False
+    if config.lora_model_dir:
+        return _continued(model, config.lora_model_dir, upcast)
+    try:
+        return peft.get_peft_model(model, lora_settings(config), autocast_adapter_dtype=upcast)
+    except (ValueError, TypeError, KeyError, ImportError, AttributeError) as error:
+        raise UserError(
+            Problem(
+                code="conflict",
+                path="lora_target_modules" if "target" in str(error).lower() else "adapter",
+                message=f"this adapter does not fit the model: {str(error).splitlines()[0]}",
+                fix="`lora_target_linear: true` targets every linear layer of any model",
+            )
+        ) from error
+
+
+def lora_settings(config: Any) -> LoraConfig:
+    """peft's settings for the recipe's LoRA options. Raises UserError when rank or alpha is missing or the initialisation needs data."""
+    from peft import LoraConfig
+
+    for path in ("lora_r", "lora_alpha"):
+        if getattr(config, path) is None:
+            raise UserError(
+                Problem(
+                    code="missing",
+                    path=path,
+                    message=f"`adapter: {config.adapter}` needs `{path}`",
+                    fix=f"{path}: {16 if path == 'lora_r' else 32}",
+                )
+            )
+    start = True if config.peft_init_lora_weights is None else config.peft_init_lora_weights
+    if isinstance(start, str) and start.lower().startswith(NEEDS_DATA):
+        raise UserError(
+            Problem(
+                code="unsupported",
+                path="peft_init_lora_weights",
+                message=f"the {start} initialisation is not supported yet",
+                fix="pissa, olora, orthogonal, gaussian and the default are",
+            )
+        )
+    if config.peft is not None and config.peft.loftq_config is not None:
+        raise UserError(
+            Problem(
+                code="unsupported",
+                path="peft.loftq_config",
+                message="LoftQ initialisation is not supported yet",
+                fix="pissa, olora, orthogonal, gaussian and the default are",
+            )
+        )
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout or 0.0,
+        target_modules=_targets(config),
+        target_parameters=_as_list(config.lora_target_parameters),
+        modules_to_save=config.lora_modules_to_save or None,
+        fan_in_fan_out=bool(config.lora_fan_in_fan_out),
+        bias="none",
+        use_dora=bool(config.peft_use_dora),
+        use_rslora=bool(config.peft_use_rslora),
+        init_lora_weights=start,
+        layers_to_transform=config.peft_layers_to_transform,
+        layers_pattern=config.peft_layers_pattern,
+        rank_pattern=config.lora_rank_pattern or {},
+        alpha_pattern=config.lora_alpha_pattern or {},
+        layer_replication=config.peft_layer_replication,
+        trainable_token_indices=config.peft_trainable_token_indices,
+        ensure_weight_tying=bool(config.peft_ensure_weight_tying),
+    )
+
+
+def changes_base(model: PeftModel) -> bool:
+    """Whether the adapter's initialisation changed the base weights, so that the adapter alone does not tell the result."""
+    start = getattr(next(iter(model.peft_config.values())), "init_lora_weights", True)
+    return isinstance(start, str) and start.lower().startswith(MUTATING)
+
+
+def load_adapter_weights(model: PeftModel, folder: Path) -> None:
+    """Put the adapter stored in `folder` into `model` in place: shapes, formats and trainable flags stay as they are."""
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+
+
+def save_adapter(
+    model: PeftModel, folder: Path, *, state_dict: dict[str, Any] | None = None, initial: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write the adapter into `folder`, embeddings included when they were resized.
+
+    `initial`, the adapter as it was before training, turns one whose start changed the base weights into a plain LoRA adapter of twice the rank over
+    the unchanged base.
+    """
+    resized = bool(getattr(model.get_base_model(), "resized_embeddings", False))
+    # peft's own "auto" asks the Hub for the base's vocabulary at every save; whether it was resized is known here.
+    settings: dict[str, Any] = {"save_embedding_layers": resized or _targets_embeddings(model), "state_dict": state_dict}
+    if initial is None:
+        model.save_pretrained(folder, **settings)
+        return
+    import tempfile
+
+    from safetensors.torch import save_file
+
+    # Its name becomes the name of an adapter, which may hold no dot.
+    with tempfile.TemporaryDirectory(prefix="initial_") as scratch:
+        save_file(initial, Path(scratch) / "adapter_model.safetensors")
+        model.save_pretrained(folder, path_initial_model_for_weight_conversion=scratch, **settings)
+
+
+def adapter_state(model: PeftModel) -> dict[str, torch.Tensor]:
+    """A copy on the CPU of the adapter's present weights, under the names they are stored by."""
+    from peft import get_peft_model_state_dict
+
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()
+    }
+
+
+def _continued(model: PreTrainedModel, folder: str, upcast: bool) -> PeftModel:
+    from peft import PeftModel
+
+    if not (Path(folder).expanduser() / "adapter_config.json").is_file():
+        raise UserError(
+            Problem(
+                code="missing-file",
+                path="lora_model_dir",
+                place=folder,
+                message="this folder holds no adapter (adapter_config.json is missing)",
+                fix="name the folder of a trained adapter",
+            )
+        )
+    try:
+        return PeftModel.from_pretrained(model, folder, is_trainable=True, autocast_adapter_dtype=upcast, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            Problem(
+                code="conflict",
+                path="lora_model_dir",
+                place=folder,
+                message=f"this adapter does not fit the model: {str(error).splitlines()[0]}",
+                fix="it must come from the same base model",
+            )
+        ) from error
+
+
+def _targets(config: Any) -> str | list[str] | None:
+    named = config.lora_target_modules
+    if not config.lora_target_linear:
+        return named
+    if not named or named in ("linear", "all-linear"):
+        return "all-linear"
+    raise UserError(
+        Problem(
+            code="conflict",
+            path="lora_target_modules",
+            message="`lora_target_linear: true` already targets every linear layer",
+            fix="keep one of the two",
+        )
+    )
+
+
+def _targets_embeddings(model: PeftModel) -> bool:
+    targets = next(iter(model.peft_config.values())).target_modules or ()
+    return not isinstance(targets, str) and any(name.endswith(("embed_tokens", "lm_head", "wte")) for name in targets)
+
+
+def _as_list(value: str | list[str] | None) -> list[str] | None:
+    return [value] if isinstance(value, str) else value

@@ -1,0 +1,230 @@
+"""The model a run starts from: loaded from a folder or the Hub, or initialised anew."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.config.problem import Problem, UserError
+from runtime.model.attention import attention_of
+from runtime.model.precision import Precision
+from runtime.model.quantization import quantization_of
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+def load_model(
+    config: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    precision: Precision,
+    device: str,
+    quantize: bool = True,
+    attention: str | None = None,
+) -> PreTrainedModel:
+    """The base model of a run on `device` (`cpu`, `cuda:0`), its embeddings grown to the tokenizer, in the weights' format of `precision`.
+
+    `quantize=False` loads the same weights in full size, as merging an adapter needs; `attention` wins over the recipe's. `reinit_weights` draws the weights from the config's seed
+    instead, always on the CPU, so that every process and every later load draws the same. Raises UserError when the model cannot be found or read.
+    """
+    import torch
+    import transformers
+
+    architecture = load_architecture(config)
+    kind = getattr(transformers, config.type_of_model or "AutoModelForCausalLM", None)
+    if kind is None:
+        raise UserError(
+            Problem(
+                code="unknown-name",
+                path="type_of_model",
+                message=f"transformers has no class {config.type_of_model!r}",
+                fix="AutoModelForCausalLM is a good choice",
+            )
+        )
+    attention = attention or attention_of(config, cuda=device.startswith("cuda"))
+    dtype = getattr(torch, precision.weights)
+    if config.reinit_weights:
+        torch.manual_seed(seed_of(config))
+        model = kind.from_config(architecture, dtype=dtype, attn_implementation=attention, trust_remote_code=bool(config.trust_remote_code))
+        model = model.to(device)
+    else:
+        settings: dict[str, Any] = {
+            "config": architecture,
+            "dtype": dtype,
+            "attn_implementation": attention,
+            "quantization_config": quantization_of(config, precision) if quantize else None,
+            "trust_remote_code": bool(config.trust_remote_code),
+            "device_map": config.device_map or ({"": device} if device.startswith("cuda") else None),
+            "max_memory": config.max_memory,
+            **_source(config),
+            **(config.overrides_of_model_kwargs or {}),
+        }
+        model = _reading(
+            config, lambda: kind.from_pretrained(config.base_model, **{key: value for key, value in settings.items() if value is not None})
+        )
+    # A sampling default that contradicts itself stops a model from being saved; greedy models of the wild carry such files.
+    if getattr(model, "generation_config", None) is not None and not model.generation_config.do_sample:
+        model.generation_config.temperature = model.generation_config.top_p = model.generation_config.top_k = None
+    fit_embeddings(model, tokenizer, config)
+    model.config.use_cache = False
+    return model
+
+
+def load_architecture(config: Any) -> PretrainedConfig:
+    """The model's own configuration with the recipe's `overrides_of_model_config` and `rope_scaling` applied."""
+    import transformers
+
+    kind = getattr(transformers, config.cls_model_config or "AutoConfig", None)
+    if kind is None:
+        raise UserError(
+            Problem(
+                code="unknown-name",
+                path="cls_model_config",
+                message=f"transformers has no class {config.cls_model_config!r}",
+                fix="leave it out",
+            )
+        )
+    overrides = dict(config.overrides_of_model_config or {})
+    if config.rope_scaling is not None:
+        overrides.setdefault("rope_scaling", config.rope_scaling)
+    name = config.base_model_config or config.base_model
+    settings = {"trust_remote_code": bool(config.trust_remote_code), **_source(config, name)}
+    architecture: PretrainedConfig = _reading(config, lambda: kind.from_pretrained(name, **settings))
+    for key, value in overrides.items():
+        if not hasattr(architecture, key):
+            raise UserError(
+                Problem(
+                    code="unknown-key",
+                    path=f"overrides_of_model_config.{key}",
+                    message=f"the configuration of {name} has no setting {key!r}",
+                    fix="see the model's config.json for its settings",
+                )
+            )
+        setattr(architecture, key, value)
+    return architecture
+
+
+def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: Any) -> bool:
+    """Whether the embeddings changed size: they grow to hold every token, to a multiple of 32 if asked, and shrink only if asked."""
+    multiple = 32 if config.resize_token_embeddings_to_32x else None
+    wanted = len(tokenizer) if multiple is None else -(-len(tokenizer) // multiple) * multiple
+    held = model.get_input_embeddings().weight.shape[0]
+    if wanted <= held and not (config.shrink_embeddings and wanted < held):
+        return False
+    model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=multiple, mean_resizing=bool(config.mean_resizing_embeddings))
+    model.resized_embeddings = True
+    return True
+
+
+def unfreeze_only(model: PreTrainedModel, patterns: list[str]) -> int:
+    """How many parameters stay trainable when only those matching a pattern do. Raises UserError for a broken pattern or when none matches."""
+    compiled = []
+    for index, pattern in enumerate(patterns):
+        place = f"unfrozen_parameters[{index}]"
+        if re.search(r"\[[\d:]+\]$", pattern):
+            raise UserError(
+                Problem(
+                    code="unsupported", path=place, message=f"ranges of rows ({pattern}) are not supported yet", fix="name whole parameters"
+                )
+            )
+        try:
+            compiled.append(re.compile(pattern))
+        except re.error as error:
+            raise UserError(
+                Problem(
+                    code="wrong-type",
+                    path=place,
+                    message=f"{pattern!r} is not a regular expression: {error}",
+                    fix="escape special characters",
+                )
+            ) from error
+    trainable = 0
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(pattern.match(name) for pattern in compiled) and parameter.is_floating_point())
+        trainable += parameter.numel() if parameter.requires_grad else 0
+    if not trainable:
+        raise UserError(
+            Problem(
+                code="unknown-name",
+                path="unfrozen_parameters",
+                message="no parameter of the model matches",
+                fix="names look like model.layers.0.self_attn.q_proj.weight",
+            )
+        )
+    return trainable
+
+
+def seed_of(config: Any) -> int:
+    """The run's seed: the recipe's, 42 when it has none."""
+    return 42 if config.seed is None else int(config.seed)
+
+
+def is_local(name: str) -> bool:
+    """Whether a model's name means a folder of this machine rather than a repository of the Hub."""
+    return Path(name).expanduser().exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def _source(config: Any, name: str | None = None) -> dict[str, Any]:
+    # A folder must never send the libraries to the network, not even to ask for an optional file.
+    if is_local(name or config.base_model):
+        return {"local_files_only": True}
+    return {"revision": config.revision_of_model} if config.revision_of_model else {}
+
+
+def _reading(config: Any, load: Any) -> Any:
+    name = config.base_model
+    if is_local(name) and not Path(name).expanduser().exists():
+        raise UserError(
+            Problem(
+                code="missing-file",
+                path="base_model",
+                place=name,
+                message="there is no such model folder",
+                fix="check `base_model`: a folder here, or a Hub id such as org/model",
+            )
+        )
+    try:
+        return load()
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
+        raise UserError(_why_unreadable(name, error)) from error
+
+
+def _why_unreadable(name: str, error: Exception) -> Problem:
+    text = str(error).strip().splitlines()
+    said = text[0] if text else type(error).__name__
+    if is_local(name):
+        return Problem(
+            code="missing-file",
+            path="base_model",
+            place=name,
+            message=f"cannot load a model from this folder: {said}",
+            fix="it must hold config.json and the weights as safetensors",
+        )
+    lowered = str(error).lower()
+    if "gated" in lowered or "401" in lowered or "403" in lowered:
+        return Problem(
+            code="credentials",
+            path="base_model",
+            place=name,
+            message="the Hub refuses this model to us: it is gated or private",
+            fix="accept its licence on the Hub and set HF_TOKEN (launch.secrets: [HF_TOKEN])",
+        )
+    if "connect" in lowered or "offline" in lowered or "timed out" in lowered or "resolve" in lowered:
+        return Problem(
+            code="unreachable",
+            path="base_model",
+            place=name,
+            message="this is not a folder here, and the Hugging Face Hub cannot be reached",
+            fix="check the path or the network; a downloaded folder works offline",
+        )
+    return Problem(
+        code="missing-file",
+        path="base_model",
+        place=name,
+        message=f"cannot load this model: {said}",
+        fix="check the name, and revision_of_model if set",
+    )

@@ -1,0 +1,1 @@
+"""After training: merging, verifying, describing, evaluating and talking to a model."""

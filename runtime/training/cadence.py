@@ -1,0 +1,74 @@
+"""When a run logs, evaluates and saves, in optimizer steps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cadence:
+    """`total_steps` optimizer steps, `steps_per_epoch` of them an epoch; evaluation and saving every so many steps, 0 for never on a beat.
+
+    `save_best` saves whenever an evaluation is the best so far. The last step is evaluated and saved whatever the beat.
+    """
+
+    total_steps: int
+    steps_per_epoch: int
+    logging_steps: int
+    eval_steps: int
+    save_steps: int
+    save_best: bool
+    save_first: bool
+    micro_batch_size: int
+    gradient_accumulation_steps: int
+
+    @property
+    def epochs(self) -> float:
+        """How often the data is passed over; a fraction when `max_steps` or `num_epochs` ends inside an epoch."""
+        return self.total_steps / self.steps_per_epoch
+
+    def saves_at(self, step: int) -> bool:
+        """Whether a checkpoint is due after optimizer step `step`."""
+        return (self.save_steps > 0 and step % self.save_steps == 0) or (self.save_first and step == 1)
+
+
+def cadence_of(config: Any, *, rows: int, world_size: int, evaluates: bool) -> Cadence:
+    """The beat of a run over `rows` training rows on `world_size` processes.
+
+    Epochs are counted as the Trainer counts them: micro batches a process, rounded up, in groups of the accumulation steps, rounded up (with
+    `dataloader_drop_last`, incomplete micro batches fall away). `batch_size`, when set, wins over `gradient_accumulation_steps`: it is what one process
+    sees between two optimizer steps. Per-epoch counts and fractions of the whole run are turned into steps, at least 1.
+    """
+    micro = config.micro_batch_size or 1
+    accumulation = max(1, config.batch_size // micro) if config.batch_size else config.gradient_accumulation_steps or 1
+    whole = rows // (micro * world_size)
+    batches = whole if config.dataloader_drop_last else math.ceil(rows / (micro * world_size))
+    steps_per_epoch = max(1, math.ceil(batches / accumulation))
+    total = config.max_steps if config.max_steps and config.max_steps > 0 else max(1, math.ceil(config.num_epochs * steps_per_epoch))
+    return Cadence(
+        total_steps=total,
+        steps_per_epoch=steps_per_epoch,
+        logging_steps=config.logging_steps or max(min(int(0.005 * total), 10), 1),
+        eval_steps=_beat(config.eval_steps, config.evals_per_epoch, config.eval_strategy, total, steps_per_epoch) if evaluates else 0,
+        save_steps=0
+        if config.save_strategy == "best"
+        else _beat(config.save_steps, config.saves_per_epoch, config.save_strategy, total, steps_per_epoch),
+        save_best=evaluates and (config.save_strategy == "best" or bool(config.load_best_model_at_end)),
+        save_first=bool(config.save_first_step),
+        micro_batch_size=micro,
+        gradient_accumulation_steps=accumulation,
+    )
+
+
+def _beat(every: int | float | None, per_epoch: int | None, strategy: str | None, total: int, steps_per_epoch: int) -> int:
+    if strategy == "no" or per_epoch == 0:
+        return 0
+    if strategy == "epoch":
+        return steps_per_epoch
+    if every:
+        return max(1, math.ceil(every * total)) if every < 1 else int(every)
+    if per_epoch:
+        return max(1, steps_per_epoch // per_epoch)
+    return steps_per_epoch

@@ -1,0 +1,43 @@
+"""What went wrong in a training process, said so that the user can act on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runtime.checkpoint.disk import disk_error, looks_full
+from runtime.config.problem import ExitCode, Problem, UserError
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "cublas_status_alloc_failed")
+# Libraries written in Rust tell the system's error number in words alone: 28 no space, 27 file too large, 122 over quota.
+_DISK_FULL = ("os error 28", "os error 27", "os error 122", "no space left", "file too large", "disk quota exceeded")
+
+
+def explain(error: BaseException, *, output_dir: Path) -> UserError:
+    """`error` as a UserError with exit code 5, unless it is one already: out of memory, a full disk, or the error's own first line."""
+    if isinstance(error, UserError):
+        return error
+    text = str(error).strip()
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(sign in text.lower() for sign in _NO_MEMORY):
+        return UserError(_out_of_memory(text), exit_code=ExitCode.TRAINING_FAILED)
+    if any(sign in text.lower() for sign in _DISK_FULL) or looks_full(error, output_dir):
+        return disk_error(OSError(28, "No space left on device"), output_dir)
+    first = text.splitlines()[0] if text else ""
+    name = type(error).__name__
+    return UserError(
+        Problem(
+            code="training-failed",
+            message=f"training failed: {name}: {first}" if first else f"training failed: {name}",
+            fix="LAUNCHER_DEBUG=1 shows where",
+        ),
+        exit_code=ExitCode.TRAINING_FAILED,
+    )
+
+
+def _out_of_memory(text: str) -> Problem:
+    where = "the GPU" if "cuda" in text.lower() else "this machine"
+    detail = next((line for line in text.splitlines() if "Tried to allocate" in line or "allocate" in line), "")
+    return Problem(
+        code="out-of-memory",
+        message=f"{where} ran out of memory" + (f": {detail.strip()[:200]}" if detail else ""),
+        fix="halve micro_batch_size and double gradient_accumulation_steps; set gradient_checkpointing: true; lower sequence_len; or `adapter: qlora` with load_in_4bit: true",
+    )

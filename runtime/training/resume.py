@@ -1,0 +1,120 @@
+"""Where a run goes on from: its newest sealed checkpoint, one the recipe names, or the beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.checkpoint.layout import step_of
+from runtime.checkpoint.manifest import is_sealed, read_manifest, verify
+from runtime.checkpoint.restore import Place, restore_newest
+from runtime.config.problem import Problem, UserError
+from runtime.training.folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """The beginning when `checkpoint` is None, else the folder training goes on from, why, and what was passed over."""
+
+    checkpoint: Path | None = None
+    step: int = 0
+    reason: str = ""
+    skipped: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def find_start(config: Any, folder: RunFolder, *, supervised: bool, stores: Sequence[Place] = (), config_hash: str) -> Start:
+    """Where to go on from.
+
+    A supervised run, or one with `auto_resume_from_checkpoints`, takes its newest sealed checkpoint, in its own folder or brought from `stores`. Without
+    one, and without that wish, `resume_from_checkpoint` decides. Raises UserError when the named checkpoint is not usable, or when a fresh start would
+    train over the checkpoints of an earlier one.
+    """
+    named = config.resume_from_checkpoint
+    if supervised or config.auto_resume_from_checkpoints:
+        survey = restore_newest([folder.checkpoints, *stores], folder.checkpoints, config_hash=config_hash)
+        skipped = tuple(problem.message for problem in survey.skipped)
+        if survey.found is not None:
+            found = survey.found
+            return Start(
+                checkpoint=found.folder,
+                step=found.step,
+                reason=found.sentence,
+                skipped=skipped,
+                warnings=tuple(problem.message for problem in found.warnings),
+            )
+        return _named(named, folder) if named else Start(skipped=skipped)
+    if named:
+        return _named(named, folder)
+    newest = _newest_own(folder)
+    if newest is not None:
+        raise UserError(
+            Problem(
+                code="trained-before",
+                path="output_dir",
+                place=str(folder.path),
+                message=f"this folder has checkpoints of an earlier training, up to step {newest}",
+                fix="set auto_resume_from_checkpoints: true to go on from there, or another output_dir",
+            )
+        )
+    return Start()
+
+
+def _named(name: str, folder: RunFolder) -> Start:
+    path = Path(name).expanduser()
+    if not (path / "trainer_state.json").is_file():
+        raise UserError(
+            Problem(
+                code="missing-file",
+                path="resume_from_checkpoint",
+                place=name,
+                message="this is no checkpoint folder (trainer_state.json is missing)",
+                fix="name a folder such as out/checkpoints/step-00000100",
+            )
+        )
+    warnings: tuple[str, ...] = ()
+    if is_sealed(path):
+        broken = [problem for problem in verify(path, read_manifest(path)) if problem.code != "extra-file"]
+        if broken:
+            raise UserError(broken)
+    else:
+        warnings = (f"{name} was not sealed: nothing tells whether it is complete",)
+    step = _trained_steps(path)
+    newest = _newest_own(folder)
+    if newest is not None and newest > step:
+        raise UserError(
+            Problem(
+                code="trained-before",
+                path="resume_from_checkpoint",
+                place=str(folder.path),
+                message=f"output_dir already has newer checkpoints, up to step {newest}, and they are never overwritten",
+                fix="resume from the newest, remove the newer ones, or set another output_dir",
+            )
+        )
+    return Start(checkpoint=path, step=step, reason=f"resuming from step {step}: named by resume_from_checkpoint", warnings=warnings)
+
+
+def _trained_steps(checkpoint: Path) -> int:
+    import json
+
+    try:
+        return int(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["global_step"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            Problem(
+                code="missing-file",
+                path="resume_from_checkpoint",
+                place=str(checkpoint),
+                message=f"its trainer_state.json cannot be read: {error}",
+                fix="use another checkpoint",
+            )
+        ) from error
+
+
+def _newest_own(folder: RunFolder) -> int | None:
+    if not folder.checkpoints.is_dir():
+        return None
+    steps = [step for entry in folder.checkpoints.iterdir() if (step := step_of(entry.name)) is not None and is_sealed(entry)]
+    return max(steps, default=None)

@@ -1,0 +1,78 @@
+"""Sending a run's sealed folders to its store while training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from runtime.checkpoint.stored import RunStore
+from runtime.checkpoint.upload import Uploader
+from runtime.config.problem import ExitCode, Problem, UserError
+from runtime.training.job import Job
+
+# How long the end of a run waits for what is still being sent, seconds.
+FINAL_WAIT_S = 3600.0
+STOP_WAIT_S = 60.0
+
+
+def open_run_store(config: Any, run: str) -> RunStore | None:
+    """This run's part of `launch.storage`, None when the recipe has none. Raises UserError for an address that cannot be used."""
+    if config.launch.storage is None:
+        return None
+    from runtime.checkpoint.store import open_store
+
+    return RunStore(store=open_store(config.launch.storage), run=run)
+
+
+@contextmanager
+def sending(job: Job, store: RunStore | None) -> Iterator[Uploader | None]:
+    """The uploader of this process while a block runs; None without a store. What is unsent when the block fails is given a little time."""
+    if store is None:
+        yield None
+        return
+    uploader = Uploader(store, attempt=job.surroundings.attempt, on_event=job.emit)
+    try:
+        yield uploader
+    except BaseException:
+        uploader.flush(STOP_WAIT_S)
+        raise
+    finally:
+        uploader.close()
+        _send_notes(job, store)
+
+
+def await_sent(job: Job, uploader: Uploader | None, *, patience_s: float) -> bool:
+    """Whether everything submitted is in the store, waiting at most `patience_s` seconds for it."""
+    if uploader is None:
+        return True
+    if uploader.protected:
+        job.progress.say("waiting for the upload to end")
+    return uploader.flush(patience_s)
+
+
+def require_sent(job: Job, uploader: Uploader | None) -> None:
+    """Nothing, once the final model is in the store. Raises UserError (exit 7) when the store does not take it."""
+    if await_sent(job, uploader, patience_s=FINAL_WAIT_S):
+        return
+    assert uploader is not None
+    raise UserError(
+        uploader.fenced
+        or Problem(
+            code="not-uploaded",
+            path="launch.storage",
+            place=str(job.config.launch.storage),
+            message=f"the model is trained and sealed in {job.folder.final}, but the store did not take it",
+            fix="see upload_retry in events.jsonl; run the same command again to send it",
+        ),
+        exit_code=ExitCode.NOT_VERIFIED,
+    )
+
+
+def _send_notes(job: Job, store: RunStore) -> None:
+    """Copy the run's small files beside its checkpoints. They are for people, so a store that does not take them is no failure."""
+    for name in ("config.yml", "run.json", "events.jsonl"):
+        source = job.folder.path / name
+        if source.is_file():
+            with suppress(OSError, UserError):
+                store.store.put_file(store.key(name), source)

@@ -1,0 +1,258 @@
+"""One training run, from a checked config to a sealed model."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.checkpoint.staging import sweep_staging
+from runtime.config.load import config_hash, dump_yaml
+from runtime.config.problem import ExitCode, Problem, UserError
+from runtime.events import EventLog
+from runtime.model.network import go_offline_if_alone
+from runtime.publish.card import Facts
+from runtime.training.cadence import Cadence, cadence_of
+from runtime.training.failure import explain
+from runtime.training.folder import RunFolder, claimed, write_config
+from runtime.training.job import Job, Surroundings
+from runtime.training.processes import Rank, read_verdict, write_verdict
+from runtime.training.progress import Progress, duration
+from runtime.training.quiet import quiet_libraries
+from runtime.training.resume import Start, find_start
+from runtime.training.saving import Saver
+from runtime.training.stop import StopNow, StopRequest
+from runtime.training.stores import STOP_WAIT_S, await_sent, open_run_store, require_sent, sending
+
+if TYPE_CHECKING:
+    from runtime.data.prepare import Prepared
+    from runtime.training.assemble import Learner
+    from runtime.training.trainer import RunTrainer
+
+
+def train(config: Any, surroundings: Surroundings, stop: StopRequest) -> ExitCode:
+    """Train as `config` says and seal the model: OK, or INTERRUPTED when a stop request ended it at a sealed checkpoint.
+
+    Every training process of the run calls this. Raises UserError for everything else that ends a run early.
+    """
+    rank = Rank.from_environment(dict(os.environ))
+    folder = RunFolder(path=Path(config.output_dir).expanduser())
+    with ExitStack() as stack:
+        if rank.is_main:
+            stack.enter_context(claimed(folder, run=surroundings.run))
+        job = Job(
+            config=config,
+            surroundings=surroundings,
+            rank=rank,
+            folder=folder,
+            progress=Progress(speaks=rank.is_main),
+            events=EventLog(folder.events) if rank.is_main else None,
+            stop=stop,
+        )
+        stack.callback(job.progress.end)
+        code, problems = _outcome(job)
+    if surroundings.verdict is not None and (rank.is_main or problems):
+        write_verdict(surroundings.verdict, int(code), problems)
+    if problems:
+        raise UserError(problems, exit_code=code)
+    return code
+
+
+def _outcome(job: Job) -> tuple[ExitCode, tuple[Problem, ...]]:
+    job.emit("started", attempt=job.surroundings.attempt, world_size=job.rank.world_size)
+    try:
+        return _train(job), ()
+    except StopNow:
+        job.progress.say("stopped before training began")
+        job.emit("stopped")
+        return ExitCode.INTERRUPTED, ()
+    except Exception as error:
+        if job.surroundings.debug and not isinstance(error, UserError):
+            raise
+        failure = _first_failure(job) or explain(error, output_dir=job.folder.path)
+        with suppress(OSError):
+            job.emit("failed", message="; ".join(problem.message for problem in failure.problems))
+        return failure.exit_code, failure.problems
+
+
+def _first_failure(job: Job) -> UserError | None:
+    """What another process of the run left as its reason: what this one met then is only the other's absence."""
+    said = read_verdict(job.surroundings.verdict) if job.surroundings.verdict is not None else None
+    return UserError(said[1], exit_code=ExitCode(said[0])) if said is not None and said[1] else None
+
+
+def _train(job: Job) -> ExitCode:
+    began = time.monotonic()
+    config, rank, folder = job.config, job.rank, job.folder
+    if go_offline_if_alone(config):
+        job.progress.say("the Hugging Face Hub cannot be reached: only what is in its cache here is used")
+    quiet_libraries(debug=job.surroundings.debug)
+    import torch
+
+    from runtime.training.arguments import refuse_without_gpu, tracker_environment
+    from runtime.training.assemble import assemble, load_learner, machine_precision
+    from runtime.training.final import final_is_there
+
+    cuda = torch.cuda.is_available()
+    refuse_without_gpu(config, cuda=cuda)
+    os.environ.update(tracker_environment(config))
+    _join(rank, cuda=cuda, timeout_s=config.ddp_timeout or 1800)
+    if rank.is_main:
+        write_config(folder, dump_yaml(config))
+        sweep_staging(folder.path)
+        sweep_staging(folder.checkpoints)
+
+    from runtime.model.tokenizer import load_tokenizer
+
+    job.emit("stage", name="data")
+    tokenizer = load_tokenizer(config)
+    prepared = _prepare(job, tokenizer)
+    evaluates = prepared.validation is not None and len(prepared.validation) > 0
+    cadence = cadence_of(config, rows=len(prepared.train), world_size=rank.world_size, evaluates=evaluates)
+
+    hashed = config_hash(config)
+    store = open_run_store(config, job.run) if rank.is_main else None
+    start: Start = rank.share(
+        find_start(config, folder, supervised=job.surroundings.run is not None, stores=[store] if store else [], config_hash=hashed)
+        if rank.is_main
+        else None
+    )
+    for warning in start.warnings:
+        job.progress.say(f"warning: {warning}")
+    if start.checkpoint is None and start.skipped:
+        job.progress.say("; ".join(["starting over: no sealed checkpoint is whole", *start.skipped]))
+
+    job.emit("stage", name="model")
+    precision = machine_precision(config)
+    learner = load_learner(config, tokenizer, precision=precision, device=f"cuda:{rank.local}" if cuda else "cpu")
+    with sending(job, store) as uploader:
+        saver = Saver(
+            folder=folder,
+            rank=rank,
+            config_text=dump_yaml(config),
+            config_hash=hashed,
+            emit=job.emit,
+            run=job.run,
+            attempt=job.surroundings.attempt,
+            limit=config.save_total_limit,
+            uploader=uploader,
+        )
+        trainer = assemble(
+            job, learner, tokenizer, prepared, cadence, precision=precision, saver=saver, cuda=cuda, fresh=start.checkpoint is None
+        )
+        trained_before = _go(job, trainer, cadence, start)
+        if trainer.session.stopped is not None:
+            step = trainer.state.global_step
+            left = trainer.session.stopped.left_s(saver.now())
+            await_sent(job, uploader, patience_s=STOP_WAIT_S if left is None else max(0.0, left - 2.0))
+            if trainer.session.reaper is not None:
+                trainer.session.reaper.cancel()
+            job.emit("stopped", step)
+            job.progress.say(f"stopped at step {step} of {cadence.total_steps}; the run goes on from its newest sealed checkpoint")
+            return ExitCode.INTERRUPTED
+        if trained_before and final_is_there(job, step=trainer.state.global_step, config_hash=hashed):
+            saver.send_final()
+        else:
+            _finish(job, trainer, learner, cadence, prepared)
+        _tell_trained(job, trainer, seconds=time.monotonic() - began)
+        require_sent(job, uploader)
+    return ExitCode.OK
+
+
+def _go(job: Job, trainer: RunTrainer, cadence: Cadence, start: Start) -> bool:
+    """Train from `start` to the end or to a stop. Returns True when there was nothing to train: the checkpoint is the end already."""
+    from runtime.training.trainer import EvaluationStopped
+
+    session = trainer.session
+    if start.checkpoint is not None:
+        session.load(start.checkpoint)
+        job.emit("resumed", start.step, from_step=start.step, path=str(start.checkpoint), reason=start.reason, skipped=list(start.skipped))
+        job.progress.say(start.reason)
+    job.emit("plan", start.step, steps=cadence.total_steps, epochs=round(cadence.epochs, 6))
+    job.emit("stage", start.step, name="train", done=start.step, total=cadence.total_steps)
+    if start.checkpoint is not None and (start.step >= cadence.total_steps or session.ended):
+        job.stop.deferred = True
+        trainer.take_up(start.checkpoint)
+        return True
+    job.progress.say(
+        f"training {cadence.total_steps:,} steps ({cadence.epochs:.3g} epochs)" + (f" from step {start.step:,}" if start.step else "")
+    )
+    job.progress.begin(start.step, cadence.total_steps)
+    try:
+        trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
+    except EvaluationStopped:
+        raise StopNow from None
+    job.progress.end()
+    return False
+
+
+def _finish(job: Job, trainer: RunTrainer, learner: Learner, cadence: Cadence, prepared: Prepared) -> None:
+    from runtime.training.final import write_final
+
+    session, step = trainer.session, trainer.state.global_step
+    best = trainer.state.best_global_step
+    if session.load_best and best is not None and best != step:
+        checkpoint = job.folder.checkpoint(best)
+        if checkpoint.is_dir():
+            trainer.load_weights(checkpoint)
+            job.progress.say(f"the model of step {best} evaluated best and becomes the final one")
+        else:
+            job.progress.say(f"warning: step {best} evaluated best, but its checkpoint is not here; the last step becomes the final model")
+    facts = Facts.of(
+        job.config,
+        run=job.run,
+        steps=step,
+        epochs=cadence.epochs,
+        final_loss=session.final_loss,
+        eval_loss=session.eval_loss,
+        rows=len(prepared.train),
+    )
+    write_final(job, trainer, learner, facts)
+
+
+def _tell_trained(job: Job, trainer: RunTrainer, *, seconds: float) -> None:
+    step, loss = trainer.state.global_step, trainer.session.final_loss
+    job.emit("trained", step, steps=step, final_loss=loss, seconds=round(seconds, 3))
+    job.progress.say(f"trained {step:,} steps in {duration(seconds)}; the model is in {job.folder.final}")
+
+
+def _prepare(job: Job, tokenizer: Any) -> Prepared:
+    from runtime.data.prepare import prepare
+
+    def tell(stage: str, done: int, total: int) -> None:
+        job.emit("stage", name="data", part=stage, done=done, total=total)
+
+    # The first process fills the cache, the others read it.
+    prepared = _main_first(job.rank, lambda: prepare(job.config, tokenizer, progress=tell))
+    report = asdict(prepared.report)
+    for warning in report.pop("warnings"):
+        job.progress.say(f"warning: {warning['where']}: {warning['message']}")
+    job.emit("prepared", **report)
+    return prepared
+
+
+def _main_first(rank: Rank, work: Callable[[], Any]) -> Any:
+    if rank.is_main:
+        result = work()
+        rank.barrier()
+        return result
+    rank.barrier()
+    return work()
+
+
+def _join(rank: Rank, *, cuda: bool, timeout_s: float) -> None:
+    """Meet the other processes of the run, if there are any."""
+    if rank.world_size == 1:
+        return
+    from datetime import timedelta
+
+    import torch
+    import torch.distributed as dist
+
+    if cuda:
+        torch.cuda.set_device(rank.local)
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(seconds=timeout_s))

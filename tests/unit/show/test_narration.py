@@ -1,0 +1,54 @@
+from launcher.show.follow import Narrator
+from launcher.state.progress import Progress
+
+
+def told(events) -> list[str]:
+    narrator, progress, lines = Narrator(), Progress(), []
+    for event in events:
+        progress.apply(event)
+        if line := narrator.line(event, progress):
+            lines.append(line)
+    return lines
+
+
+def event(kind, step=None, **fields):
+    return {"kind": kind, "step": step, "time": 0.0, **fields}
+
+
+def test_a_long_run_is_told_in_about_twenty_steps_and_ends_with_its_last():
+    lines = told([event("plan", steps=1003), *(event("loss", step, loss=1.0, tokens_per_s=10.0) for step in range(1, 1004))])
+    assert 18 <= len(lines) <= 24
+    assert lines[0] == "step 1/1003: loss 1.0000, 10 tok/s"
+    assert lines[-1].startswith("step 1003/1003")
+
+
+def test_the_steps_after_a_resume_are_told_again():
+    first = [event("loss", step, loss=1.0) for step in range(1, 8)]
+    lines = told(
+        [
+            event("plan", steps=100),
+            *first,
+            event("died", exit_status=-9, attempt=1),
+            event("started", attempt=2),
+            event("resumed", 5, from_step=5, reason="resuming from step 5: newest sealed checkpoint", skipped=["x"]),
+            event("loss", 6, loss=0.5),
+        ]
+    )
+    assert lines[-4:] == [
+        "the training process died (SIGKILL) in attempt 1",
+        "attempt 2 started",
+        "resuming from step 5: newest sealed checkpoint (1 skipped)",
+        "step 6/100: loss 0.5000",
+    ]
+
+
+def test_a_stage_is_told_once():
+    lines = told(
+        [event("stage", name="data", done=part, total=9) for part in range(9)]
+        + [event("stage", name="model"), event("stage", name="train")]
+    )
+    assert lines == ["preparing data", "loading the model"]
+
+
+def test_kinds_of_later_versions_are_not_told():
+    assert told([event("teleported", to="mars")]) == []

@@ -1,0 +1,35 @@
+"""Errors of the libraries are said so that the user can act on them."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from runtime.config.problem import ExitCode, Problem, UserError
+from runtime.training.failure import explain
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "out-of-memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "out-of-memory"),
+        (MemoryError(), "out-of-memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk-full"),
+        (RuntimeError("Error while serializing: I/O error: File too large (os error 27)"), "disk-full"),
+        (ValueError("shapes differ\nand more"), "training-failed"),
+    ],
+)
+def test_kinds(error: Exception, code: str, tmp_path: Path) -> None:
+    said = explain(error, output_dir=tmp_path)
+    assert said.problems[0].code == code
+    assert said.problems[0].fix
+    assert said.exit_code == ExitCode.TRAINING_FAILED
+    assert "\n" not in said.problems[0].message
+
+
+def test_what_is_said_already_stays() -> None:
+    error = UserError(Problem(code="x", message="y"), exit_code=ExitCode.NOT_VERIFIED)
+    assert explain(error, output_dir=Path()) is error
