@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,6 +15,10 @@ from typing import Annotated, Any
 import typer
 
 from runtime.config.problem import ExitCode, Problem, UserError
+
+# Read when torch's OpenMP library loads. Threads that spin while they wait starve each other as soon as anything else runs on the machine: on two busy
+# cores training was eight times slower with the library's default.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     name="runtime",
@@ -180,6 +185,9 @@ def _answering(command: str, as_json: bool) -> Iterator[_Answer]:
     except Exception as error:
         if os.environ.get("LAUNCHER_DEBUG") == "1":
             raise
+        if "LAUNCHER_RUN" in os.environ:
+            # Standard error is the run's log then, and a failure hours into a run may not come back for a second look.
+            traceback.print_exc()
         message = f"internal error: {type(error).__name__}: {error}"
         answer.problems, answer.code = (
             (Problem(code="internal", message=message, fix="LAUNCHER_DEBUG=1 shows where; please report it"),),
