@@ -28,6 +28,7 @@ _STAGES = {
     "seal": "sealing a checkpoint",
     "merge": "merging the adapter",
     "verify": "verifying the model",
+    "upload": "sending the model to storage",
 }
 
 

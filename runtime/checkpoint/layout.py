@@ -6,6 +6,7 @@ import re
 
 CHECKPOINTS = "checkpoints"
 FINAL = "final"
+MERGED = "final/merged"
 MANIFEST = "manifest.json"
 
 _STEP_FOLDER = re.compile(r"step-(\d{8,})")

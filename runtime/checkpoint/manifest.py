@@ -53,6 +53,8 @@ def _without_infinities(value: JsonValue) -> JsonValue:
     return value
 
 
+Kind = Literal["checkpoint", "final", "merged"]
+"""A step of training, the trained model, or that model with its adapter merged in."""
 RelativePath = Annotated[str, AfterValidator(check_relative)]
 Fact = Annotated[JsonValue, AfterValidator(_without_infinities)]
 
@@ -76,7 +78,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format_version: Literal[1] = 1
-    kind: Literal["checkpoint", "final"] = "checkpoint"
+    kind: Kind = "checkpoint"
     run: str = ""
     step: int = Field(ge=0, description="Optimizer steps behind these weights.")
     created: float = Field(allow_inf_nan=False, description="Unix seconds, by the writer's clock; for people, never for ordering.")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from pydantic import JsonValue
 
 from runtime.checkpoint.checksum import digest_files
 from runtime.checkpoint.disk import explained, make_folder, remove_tree, sync_folder, write_durably
 from runtime.checkpoint.layout import MANIFEST
-from runtime.checkpoint.manifest import DAMAGE, Manifest, ManifestFile, check_relative, read_manifest, verify
+from runtime.checkpoint.manifest import DAMAGE, Kind, Manifest, ManifestFile, check_relative, read_manifest, verify
 from runtime.checkpoint.owner import work_name
 from runtime.checkpoint.staging import drop_staging, new_staging, open_staging, sweep_staging
 from runtime.checkpoint.tree import TRASH_PREFIX, list_tree
@@ -33,7 +32,7 @@ def seal(
     extra: Mapping[str, JsonValue] | None = None,
     run: str = "",
     attempt: int = 1,
-    kind: Literal["checkpoint", "final"] = "checkpoint",
+    kind: Kind = "checkpoint",
     created: float | None = None,
 ) -> Manifest:
     """The manifest of `final`, which is `staging` under its final name, complete and durable.

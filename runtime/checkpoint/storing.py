@@ -106,8 +106,8 @@ def _publish(place: RunStore, remote: Manifest, *, conditional: bool) -> Manifes
 
 
 def _replaces(remote: Manifest, present: Manifest) -> bool:
-    """Whether `present` is the final model of an earlier training of this run. A checkpoint of a step is never replaced."""
-    return remote.kind == "final" and present.attempt <= remote.attempt and not present.same_content(remote)
+    """Whether `present` is the final or merged model of an earlier training of this run. A checkpoint of a step is never replaced."""
+    return remote.kind != "checkpoint" and present.attempt <= remote.attempt and not present.same_content(remote)
 
 
 def _drop_objects(place: RunStore, old: Manifest, new: Manifest) -> None:

@@ -66,7 +66,7 @@ def merge(config: Any, final: Path) -> Path:
             world_size=1,
             run=manifest.run,
             attempt=manifest.attempt,
-            kind="final",
+            kind="merged",
             extra={"adapter": source},
         )
     return target

@@ -1,4 +1,4 @@
-"""What happens after training: merge, verify, and say so."""
+"""What happens after training: merge, verify, send, and say so."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from runtime.checkpoint.manifest import read_manifest
 from runtime.events import EventLog
+from runtime.publish.delivery import deliver
 from runtime.publish.merge import merge
 from runtime.publish.trained import is_adapter, require_sealed
 from runtime.publish.verify import verify_model
@@ -14,9 +15,9 @@ from runtime.training.folder import RunFolder
 
 
 def publish(config: Any) -> Path:
-    """The folder of the model that is ready to use: merged if the recipe says so and there is an adapter, verified if it says so.
+    """The folder of the model that is ready to use: merged if the recipe says so and there is an adapter, verified if it says so, and in `launch.storage`.
 
-    Raises UserError with exit code 7 when the trained model turns out not to be usable.
+    Raises UserError with exit code 7 when the trained model turns out not to be usable, or its store does not take it.
     """
     folder = RunFolder(path=Path(config.output_dir).expanduser())
     require_sealed(folder.final)
@@ -30,4 +31,8 @@ def publish(config: Any) -> Path:
         events.append("stage", step, name="verify")
         proof = verify_model(config, ready)
         events.append("verified", step, path=str(ready), tensors=proof.tensors, parameters=proof.parameters)
+    if config.launch.storage is not None:
+        events.append("stage", step, name="upload")
+        url = deliver(config, [folder.final] if ready == folder.final else [folder.final, ready], events=events)
+        events.append("published", step, url=url)
     return ready

@@ -141,6 +141,9 @@ def _train(job: Job) -> ExitCode:
             limit=config.save_total_limit,
             uploader=uploader,
         )
+        if uploader is not None and start.checkpoint is not None:
+            # It may have been sealed here a moment before the last death, and not sent; what the store already has is not sent again.
+            uploader.submit(start.checkpoint)
         trainer = assemble(
             job, learner, tokenizer, prepared, cadence, precision=precision, saver=saver, cuda=cuda, fresh=start.checkpoint is None
         )

@@ -142,6 +142,23 @@ def test_a_fully_trained_model_is_verified_and_answers(recipe: Callable[..., Pat
     assert "".join(pieces) == answer
 
 
+def test_storage_holds_the_checkpoints_the_adapter_and_the_merged_model(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    from runtime.checkpoint.directory import DirectoryStore
+    from runtime.checkpoint.stored import RunStore, verify_stored
+    from runtime.publish.publish import publish
+
+    path = recipe(**LORA, launch={"storage": str(tmp_path / "store"), "name": "kept"})
+    config, final = run(path)
+    ready = publish(config)
+    store = RunStore(store=DirectoryStore(tmp_path / "store"), run="kept")
+    for folder, local in (("final", final), ("final/merged", ready)):
+        manifest = store.manifest(folder)
+        assert manifest.same_content(read_manifest(local))
+        assert verify_stored(store, manifest) == ()
+    assert True in store.steps().values()
+    assert events(path, "published")[-1]["url"] == store.url()
+
+
 def test_a_changed_byte_is_not_verified(recipe: Callable[..., Path]) -> None:
     from runtime.publish.publish import publish
 

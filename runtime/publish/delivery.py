@@ -1,0 +1,50 @@
+"""Sending the finished model to the run's store, read back and sealed there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from runtime.checkpoint.manifest import read_manifest
+from runtime.checkpoint.stored import RunStore
+from runtime.checkpoint.upload import Uploader
+from runtime.config.problem import ExitCode, Problem, UserError
+from runtime.events import EventLog
+from runtime.training.stores import FINAL_WAIT_S, open_run_store
+
+
+def deliver(config: Any, folders: Sequence[Path], *, events: EventLog, patience_s: float = FINAL_WAIT_S) -> str:
+    """The address of the run in `launch.storage`, after every one of the sealed `folders` is sealed there too.
+
+    Each is read back; content that is there already is not sent again. Raises UserError with exit code 7 when the store has not taken one
+    within `patience_s` seconds.
+    """
+    manifest = read_manifest(folders[0])
+    run = manifest.run or Path(config.output_dir).expanduser().resolve().name
+    store = open_run_store(config, run)
+    assert store is not None
+    for folder in folders:
+        _send(store, folder, attempt=manifest.attempt, events=events, patience_s=patience_s)
+    return store.url()
+
+
+def _send(store: RunStore, folder: Path, *, attempt: int, events: EventLog, patience_s: float) -> None:
+    uploader = Uploader(store, attempt=attempt, on_event=events.append)
+    try:
+        uploader.submit(folder)
+        if uploader.flush(patience_s):
+            return
+        raise UserError(
+            uploader.fenced
+            or Problem(
+                code="not-uploaded",
+                path="launch.storage",
+                place=store.url(),
+                message=f"the model in {folder} is sealed here, but the store did not take it",
+                fix="see upload_retry in events.jsonl; `launcher publish RUN` sends it again",
+            ),
+            exit_code=ExitCode.NOT_VERIFIED,
+        )
+    finally:
+        uploader.close()
