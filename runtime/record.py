@@ -68,7 +68,12 @@ def read_record(path: Path) -> RunRecord | None:
         return None
     except (OSError, ValueError) as error:
         raise UserError(
-            Problem(code="bad-record", message=f"cannot read this run record: {error}", place=str(path), fix="remove the file if the run is of no use"),
+            Problem(
+                code="bad-record",
+                message=f"cannot read this run record: {error}",
+                place=str(path),
+                fix="remove the file if the run is of no use",
+            ),
             exit_code=ExitCode.INVALID,
         ) from error
 

@@ -49,8 +49,9 @@ def _say_end(backend: Backend, status: RunStatus, *, command: str, quiet: bool, 
         curves = [curve for curve in curves_of(backend.events(status.record.run).new()) if curve.name in ("loss", "eval_loss")]
         say(draw(curves, width=min(80, shutil.get_terminal_size().columns)))
     if status.record.state == "failed" and not quiet:
-        note("the log ends with:")
-        note("\n".join(f"  {line}" for line in backend.log(status.record.run).last(12)))
+        lines = [line for line in backend.log(status.record.run).last(40) if not line.startswith("[supervisor")]
+        if lines:
+            note("the log ends with:\n" + "\n".join(f"  {line}" for line in lines[-12:]))
     say(last_words(status))
 
 

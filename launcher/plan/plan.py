@@ -12,6 +12,7 @@ from launcher.estimate.model_source import ModelSource, find_model
 from launcher.estimate.range import Range
 from launcher.estimate.rows import data_size
 from launcher.plan.fingerprint import DataPin, pin_data
+from launcher.plan.inputs import input_problems
 from launcher.plan.offer import Offer, OfferVerdict
 from launcher.plan.saves import Saves, saves_of
 from launcher.plan.target import Target
@@ -117,11 +118,13 @@ def make_plan(
 ) -> Plan:
     """The plan of a run of `config` called `run_name` on `target`, made at Unix time `now`.
 
-    Raises UserError with exit code 3 when the run does not fit in memory or exceeds its budget, unless `refuse` is off: then the plan carries the
+    Raises UserError with exit code 2 when a local input is missing or unreadable, and with exit code 3 when the run does not fit in memory or exceeds its budget, unless `refuse` is off: then the plan carries the
     reasons. A model that is not known here leaves memory and time open, with a warning, as the machine that runs it can fetch the model.
     """
     from runtime.config.load import config_hash, dump_yaml
 
+    if missing := input_problems(config):
+        raise UserError(missing)
     said = list(warnings)
     model = _model(config, model_config, environment, said)
     made = _estimate(config, model, target) if model is not None else None

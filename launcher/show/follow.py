@@ -206,6 +206,8 @@ def _event_line(event: Event, step: object) -> str | None:
             return (
                 str(event["reason"]) if event.get("reason") else f"resuming from step {event.get('from_step')}: {event.get('path')}"
             ) + skipped
+        case "died" if isinstance(event.get("exit_status"), int) and event["exit_status"] >= 0:
+            return f"attempt {event.get('attempt')} ended with {_exit_words(event['exit_status'])}"
         case "died":
             return f"the training process died ({_exit_words(event.get('exit_status'))}) in attempt {event.get('attempt')}"
         case "trained":
@@ -217,7 +219,7 @@ def _event_line(event: Event, step: object) -> str | None:
         case "published":
             return f"published to {event.get('url')}"
         case "failed":
-            return f"failed: {event.get('message')}"
+            return f"failed: {event.get('message')}" + (f"\n  {event['fix']}" if event.get("fix") else "")
         case "stopped":
             return "stopped"
         case _:

@@ -75,8 +75,12 @@ def _outcome(job: Job) -> tuple[ExitCode, tuple[Problem, ...]]:
             raise
         failure = _first_failure(job) or explain(error, output_dir=job.folder.path)
         with suppress(OSError):
-            job.emit("failed", message="; ".join(problem.message for problem in failure.problems))
+            job.emit("failed", message="; ".join(_sentence(problem) for problem in failure.problems), fix=failure.problems[0].fix)
         return failure.exit_code, failure.problems
+
+
+def _sentence(problem: Problem) -> str:
+    return f"{problem.where}: {problem.message}" if problem.where else problem.message
 
 
 def _first_failure(job: Job) -> UserError | None:
