@@ -28,7 +28,12 @@ def start(name: str, where: Path) -> tuple[subprocess.Popen[str], Path]:
     output = where / name
     command = [sys.executable, "-m", "launcher", "up", "examples/quickstart.yml", "--cloud", "local", "-y", "--json", "--name", name]
     command += ["--set", f"output_dir={output}", "--set", "launch.recovery.max_restarts_without_progress=40"]
-    environment = {**os.environ, "LAUNCHER_STATE_DIR": str(where / "state"), "LAUNCHER_RUNTIME_PYTHON": sys.executable, "OMP_NUM_THREADS": "2"}
+    environment = {
+        **os.environ,
+        "LAUNCHER_STATE_DIR": str(where / "state"),
+        "LAUNCHER_RUNTIME_PYTHON": sys.executable,
+        "OMP_NUM_THREADS": "2",
+    }
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True), output
 
 
