@@ -205,6 +205,11 @@ _REFUSED = {
     "datasets[].field_model": "the `sharegpt` type is gone; write `type: chat_template` with `roles`",
 }
 
+# Of those, the ones whose wish is always granted; setting any other one is worth a warning.
+_ALWAYS_SO = frozenset(
+    "low_cpu_mem_usage save_safetensors tokenizer_save_jinja_files include_tkps include_tokens_per_second hf_use_auth_token rope_scaling".split()  # noqa: SIM905
+)
+
 # Options for which zero, written out, asks for nothing.
 _ZERO_IS_OFF = frozenset({"eval_table_size", "replay_buffer_size"})
 
@@ -266,6 +271,10 @@ def _check(section: BaseModel, name: str, path: Path) -> Iterator[Finding]:
             path=path,
             message=f"'{dotted(path)}' is known, not supported here yet",
             fix="Remove it: it would have no effect.",
+        )
+    elif effect.kind == "internal" and name not in _ALWAYS_SO:
+        yield Finding(
+            code="no-effect", path=path, message=f"'{dotted(path)}' changes nothing here: {effect.where}", fix="Remove it.", warning=True
         )
     elif isinstance(value, BaseModel):
         yield from _check_section(value, path)

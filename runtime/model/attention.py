@@ -16,15 +16,19 @@ FLAGS = {
 }
 
 
-def attention_of(config: Any, *, cuda: bool) -> str:
-    """The name transformers knows the attention by: `attn_implementation`, else the flag that is set, else `sdpa`.
+def attention_of(config: Any, *, cuda: bool) -> str | None:
+    """The name transformers knows the attention by: `attn_implementation`, else the flag that is set, else None.
+
+    None leaves the choice to transformers: sdpa, or eager for the few architectures that sdpa cannot compute, such as Gemma 2.
 
     Every one of these finds the borders of packed samples from position_ids as long as no mask and no cache is passed. Raises UserError when the
     implementation cannot train on this machine.
     """
     path, name = "attn_implementation", config.attn_implementation
     if name is None:
-        path, name = next(((flag, name) for flag, name in FLAGS.items() if getattr(config, flag)), ("", "sdpa"))
+        path, name = next(((flag, name) for flag, name in FLAGS.items() if getattr(config, flag)), ("", None))
+    if name is None:
+        return None
     if name.startswith("flash_attention") and not cuda:
         raise _refused(path, f"{name} needs an NVIDIA GPU and this machine has none")
     if name == "flash_attention_2" and find_spec("flash_attn") is None and find_spec("kernels") is None:

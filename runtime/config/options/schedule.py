@@ -14,7 +14,9 @@ class ScheduleOptions:
     )
     lr_scheduler_kwargs: dict[str, Any] | None = Field(None, description="Further arguments of the schedule, such as `num_cycles`.")
     warmup_steps: int | None = Field(
-        None, ge=0, description="Steps in which the learning rate rises from zero to its peak. Not together with `warmup_ratio`."
+        None,
+        ge=0,
+        description="Steps in which the learning rate rises from zero to its peak. Not together with `warmup_ratio`. Default: 3 % of the steps, 100 at most.",
     )
     warmup_ratio: float | None = Field(None, ge=0, le=1, description="The same as a share of all steps. Not together with `warmup_steps`.")
     cosine_min_lr_ratio: float | None = Field(None, ge=0, le=1, description="Cosine: end at this share of the peak instead of at zero.")
