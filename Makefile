@@ -28,7 +28,7 @@ demo: .venv/.made ## Train the quickstart recipe on this machine, from nothing
 	$(if $(wildcard .venv-train/.made),LAUNCHER_RUNTIME_PYTHON=$${LAUNCHER_RUNTIME_PYTHON:-$(TRAIN_PYTHON)}) .venv/bin/launcher up $(RECIPE) --cloud local -y
 
 test: lint .venv-cloud/.made ## Check everything: style, types, layers, then the tests in both environments
-	OMP_NUM_THREADS=1 .venv-train/bin/python -m pytest -n 2 --dist loadfile $(PYTEST)
+	OMP_NUM_THREADS=1 .venv-train/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 	LAUNCHER_RUNTIME_PYTHON=$(TRAIN_PYTHON) .venv-cloud/bin/python -m pytest -n 2 --dist loadfile -m "not train" $(PYTEST)
 
 lint: .venv-train/.made ## Style, types and layers

@@ -10,7 +10,7 @@ from runtime.record import RunState
 
 # How a shell or torchrun reports a child that died by SIGKILL, SIGSEGV, SIGABRT, SIGBUS or SIGTERM.
 _SIGNALLED = frozenset({134, 135, 137, 139, 143})
-_MAX_PAUSE_S = 60.0
+_MAX_PAUSE_S = 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ def _after_death(death: Death, max_deaths: int) -> Verdict:
             exit_code=ExitCode.TRAINING_FAILED,
             message=f"gave up after {death.deaths_without_progress} deaths with no checkpoint newer than {where}",
         )
-    # The first death restarts at once: most are single events. Repeated ones wait 1, 2, 4 … seconds.
+    # The first death restarts at once: most are single events. Repeated ones wait 1, 2, 4, 8 seconds.
     pause_s = 0.0 if death.deaths_without_progress <= 1 else min(_MAX_PAUSE_S, 2.0 ** (death.deaths_without_progress - 2))
     return Verdict(action="restart", pause_s=pause_s)
 
