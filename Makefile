@@ -17,6 +17,8 @@ INSTALL := -m pip install --quiet --quiet --no-input --disable-pip-version-check
 RUFF := .venv-train/bin/ruff
 TRAIN_PYTHON := $(CURDIR)/.venv-train/bin/python
 RECIPE ?= examples/quickstart.yml
+# What runs a second time, beside SkyPilot. The rest of tests/integration starts the same processes in either environment.
+LAPTOP_TESTS := tests/unit tests/contract tests/integration/test_environments.py tests/integration/local_backend/test_one_run.py
 
 .PHONY: help demo test lint format bench docs clean
 
@@ -29,7 +31,7 @@ demo: .venv/.made ## Train the quickstart recipe on this machine, from nothing
 
 test: lint .venv-cloud/.made ## Check everything: style, types, layers, then the tests in both environments
 	OMP_NUM_THREADS=1 .venv-train/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
-	LAUNCHER_RUNTIME_PYTHON=$(TRAIN_PYTHON) .venv-cloud/bin/python -m pytest -n 2 --dist loadfile -m "not train" $(PYTEST)
+	LAUNCHER_RUNTIME_PYTHON=$(TRAIN_PYTHON) .venv-cloud/bin/python -m pytest -n 2 --dist loadfile -m "not train" $(LAPTOP_TESTS) $(PYTEST)
 
 lint: .venv-train/.made ## Style, types and layers
 	$(RUFF) check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,14 @@ import yaml
 CHAT = "{% for m in messages %}{{ '<s>' + m['role'] + '\n' + m['content'] + '</s>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<s>assistant\n' }}{% endif %}"
 
 Recipe = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What kills a preempted process when its notice has run out spares the one that runs the tests."""
+    from runtime.training import trainer
+
+    monkeypatch.setattr(trainer, "kill_after", lambda seconds: threading.Timer(seconds, lambda: None))
 
 
 @pytest.fixture(scope="session")
