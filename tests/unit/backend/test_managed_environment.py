@@ -1,6 +1,7 @@
 """The making of the managed environment, with a stand-in for Python and pip that notes what it is asked."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,11 @@ def world(tmp_path):
             self.said: list[str] = []
 
         def python(self, refuse: str = "nothing") -> str:
-            path = tmp_path / "python"
-            path.write_text(FAKE.format(calls=self.calls, refuse=refuse, wheel="https://x/torch.whl"))
-            path.chmod(0o755)
+            # In place of a name another thread may be running: never the half of a script.
+            path, fresh = tmp_path / "python", tmp_path / f"python-{threading.get_ident()}"
+            fresh.write_text(FAKE.format(calls=self.calls, refuse=refuse, wheel="https://x/torch.whl"))
+            fresh.chmod(0o755)
+            fresh.replace(path)
             return str(path)
 
         def environment(self, *, with_gpu: bool = False):
@@ -89,11 +92,9 @@ def test_a_finished_environment_is_not_made_again(world):
 
 
 def test_two_makers_make_one(world):
-    threads = [threading.Thread(target=world.make) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: world.make(), range(2)))
+    assert made[0] == made[1] == world.environment().ready
     assert len(world.pip_calls()) == 2
 
 

@@ -260,12 +260,13 @@ def _prepare_in_child(folder: str, options: dict[str, Any], queue: Any) -> None:
 def test_two_processes_at_once_build_it_once(recipe, write_rows, tokenizer_folder):
     write_rows(TALKS)
     options = json.loads(recipe().model_dump_json(exclude_unset=True))
-    context = multiprocessing.get_context("fork")
+    # A fork of a process that has run torch's and the tokenizer's threads can hang on a lock one of them held.
+    context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     children = [context.Process(target=_prepare_in_child, args=(str(tokenizer_folder), options, queue)) for _ in range(2)]
     for child in children:
         child.start()
-    assert sorted(queue.get(timeout=60) for _ in children) == [False, True]
+    assert sorted(queue.get(timeout=300) for _ in children) == [False, True]
     for child in children:
         child.join(timeout=60)
         assert child.exitcode == 0
