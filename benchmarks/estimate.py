@@ -121,6 +121,8 @@ def workload_of(row: dict[str, str]) -> Workload:
         checkpointing = "offload"
     elif row["grad_ckpt"].startswith(("full", "unsloth")):
         checkpointing = "full"
+    elif row["grad_ckpt"].startswith("selective"):
+        checkpointing = "selective"
     attention: Attention = "flash"
     if row["attn"].startswith("eager"):
         attention = "eager"
@@ -130,12 +132,17 @@ def workload_of(row: dict[str, str]) -> Workload:
     elif row["parallelism"].startswith("ddp"):
         kind = "ddp"
     loss: Loss = "upcast"
-    if "chunk" in row["kernels"].lower():
-        loss = "chunked"
+    if "chunk" in row["kernels"].lower() or row["id"].startswith("tt-r"):
+        # torchtune's chunks hold all 16-bit logits and cast one chunk at a time.
+        loss = "plain" if framework == "torchtune" and adapter is None else "chunked"
+    elif "unsloth" in row["kernels"]:
+        loss = "in-place"
     elif kbit and quant != "none":
         loss = "fp32"
     optimizer = "adamw_torch"
-    if "8bit" in row["optimizer"]:
+    if row["optimizer"].startswith("Paged"):
+        optimizer = "paged_adamw_8bit" if "8bit" in row["optimizer"] else "paged_adamw"
+    elif "8bit" in row["optimizer"]:
         optimizer = "adamw_bnb_8bit"
     elif "fused" in row["optimizer"]:
         optimizer = "adamw_torch_fused"
@@ -154,6 +161,8 @@ def workload_of(row: dict[str, str]) -> Workload:
         masked=False,
         holds_logits=framework.startswith("HF transformers"),
         loss=loss,
+        compiled="torch.compile" in row["kernels"],
+        steps_in_backward="in_bwd" in row["optimizer"] or "optimizer_in_bwd" in row["notes"],
         sharding=Sharding(
             kind=kind,
             gpus=int(row["n_gpus"]) if kind != "none" else 1,

@@ -13,13 +13,19 @@ from launcher.estimate.workload import Workload
 
 
 def saved_bytes(facts: ModelFacts, block: Block, workload: Workload) -> float:
-    """Bytes per token one layer keeps from forward to backward without checkpointing."""
-    return _attention_half(facts, block, workload) + _mlp_half(facts, block, workload)
+    """Bytes per token one layer keeps from forward to backward without checkpointing the whole layer."""
+    whole = _attention_half(facts, block, workload) + _mlp_half(facts, block, workload)
+    if workload.checkpointing == "selective" or workload.compiled:
+        return min(whole, _operands(facts, block, workload))
+    return whole
 
 
 def backward_bytes(facts: ModelFacts, block: Block, workload: Workload) -> float:
     """Peak bytes per token of one layer's backward pass: what it saved and what it computes, its own checkpoint excluded."""
-    whole = saved_bytes(facts, block, workload) + _mlp_temporaries(facts, block, workload)
+    saved = _attention_half(facts, block, workload) + _mlp_half(facts, block, workload)
+    if workload.compiled:
+        saved = min(saved, _operands(facts, block, workload))
+    whole = saved + _mlp_temporaries(facts, block, workload)
     attention = _attention_half(facts, block, workload) + _attention_temporaries(block, workload) + workload.residual_bytes * facts.hidden
     return max(whole, attention)
 
@@ -42,6 +48,16 @@ def forward_bytes(facts: ModelFacts, block: Block, workload: Workload) -> float:
     """Peak bytes per token while a layer runs forward without keeping anything, as evaluation and checkpointing do."""
     c, ff = workload.compute_bytes, max(block.mlp_width, 1)
     return (workload.residual_bytes + 4) * facts.hidden + 3 * c * ff
+
+
+def _operands(facts: ModelFacts, block: Block, workload: Workload) -> float:
+    """What remains when only the results of matrix products and of attention are kept: the residual stream twice, queries, keys, values, attention's
+    result and its log-sum, and the MLP's first products. Norms, activations and casts are computed again from them."""
+    c, r = workload.compute_bytes, workload.residual_bytes
+    first = block.mlp_width * (2 if block.gated else 1) * max(1, block.experts_per_token)
+    attention = block.query_width + block.kv_width + block.kv_heads * block.value_dim + block.heads * block.value_dim
+    scores = (4 + c) * block.heads * workload.sequence if workload.attention == "eager" else 4 * block.heads
+    return 2 * r * facts.hidden + c * (attention + first) + scores
 
 
 def _trained_norms(workload: Workload) -> bool:

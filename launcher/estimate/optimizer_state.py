@@ -60,6 +60,9 @@ KINDS: dict[str, OptimizerKind] = {
     "schedule_free_adamw": OptimizerKind(copies=2, temporary=1),
     "schedule_free_radam": OptimizerKind(copies=2, temporary=1),
     "schedule_free_sgd": OptimizerKind(copies=1, temporary=1),
+    # No state: LOMO; row and column means: AdaLomo.
+    "lomo": OptimizerKind(one_tensor=1),
+    "adalomo": OptimizerKind(extra=0.01, one_tensor=2),
     "muon": OptimizerKind(copies=1, one_tensor=3),
 }
 KINDS |= {"adamw": ADAM_FOREACH, "rmsprop_32bit": KINDS["rmsprop_bnb"], "rmsprop_8bit": KINDS["rmsprop_bnb_8bit"]}
@@ -76,7 +79,18 @@ def is_modelled(name: str) -> bool:
 
 
 def state_bytes(facts: ModelFacts, workload: Workload) -> float:
-    """Bytes of the states of all trained elements, whole."""
+    """Bytes of the states of all trained elements, whole, that the allocator holds.
+
+    Paged states are managed memory: the allocator never sees them, and they move to the host when the card is full.
+    """
+    kind = kind_of(workload.optimizer)
+    if kind.paged and workload.device == "cuda":
+        return 0.0
+    return saved_state_bytes(facts, workload)
+
+
+def saved_state_bytes(facts: ModelFacts, workload: Workload) -> float:
+    """Bytes of the states of all trained elements wherever they live, as a checkpoint holds them."""
     kind = kind_of(workload.optimizer)
     return trained_parameters(facts, workload) * (kind.copies * trained_bytes_each(workload) + kind.extra)
 

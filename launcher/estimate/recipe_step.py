@@ -34,6 +34,17 @@ CHECKED = frozenset(
     }
 )
 WITH_REFERENCE = ("dpo", "ipo", "kto")
+# These use up each gradient inside the backward pass (their packages' documentation; transformers' names).
+STEPS_IN_BACKWARD = frozenset(
+    {
+        "lomo",
+        "adalomo",
+        "galore_adamw_layerwise",
+        "galore_adamw_8bit_layerwise",
+        "galore_adafactor_layerwise",
+        "apollo_adamw_layerwise",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +90,7 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
         residual_bytes=weights,
         compute_bytes=2 if autocast or weights == 2 else 4,
         autocast=autocast,
-        optimizer=str(getattr(config.optimizer, "value", config.optimizer) or "adamw_torch_fused"),
+        optimizer=_optimizer(config),
         micro_batch=micro,
         sequence=sequence,
         pairs=2 if rl in PAIRED or config.reward_model else 1,
@@ -92,6 +103,8 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
         evaluates=_evaluates(config),
         evaluation_batch=int(config.eval_batch_size or micro),
         sharding=_sharding(config, place, assumptions),
+        compiled=config.torch_compile is True,
+        steps_in_backward=_optimizer(config) in STEPS_IN_BACKWARD,
         device=place.device,
         foreach=place.device == "cuda",
     )
@@ -99,6 +112,10 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
     return RecipeStep(
         workload=workload, method=method, assumptions=tuple(assumptions), not_modelled=_not_modelled(config, facts, workload, rl)
     )
+
+
+def _optimizer(config: TrainingConfig) -> str:
+    return str(getattr(config.optimizer, "value", config.optimizer) or "adamw_torch_fused")
 
 
 def _method(config: TrainingConfig, quantization: Quantization) -> str:
@@ -160,6 +177,8 @@ def _precision(config: TrainingConfig, place: Place) -> tuple[int, bool]:
 def _checkpointing(config: TrainingConfig) -> Checkpointing:
     if config.gradient_checkpointing in ("offload", "offload_disk") or (config.gradient_checkpointing and config.activation_offloading):
         return "offload"
+    if config.gradient_checkpointing and config.selective_checkpointing:
+        return "selective"
     fsdp = config.fsdp_config
     return "full" if config.gradient_checkpointing or (fsdp is not None and fsdp.activation_checkpointing) else "none"
 
@@ -178,6 +197,8 @@ def _loss(config: TrainingConfig, place: Place) -> Loss:
         return "fused"
     if config.chunked_cross_entropy:
         return "chunked"
+    if config.liger_cross_entropy or config.unsloth_cross_entropy_loss:
+        return "in-place"
     if config.float32 or (place.device == "cpu" and config.bf16 == "auto" and not config.fp16 and not config.bfloat16):
         return "fp32-dropped"
     return "upcast"
@@ -243,7 +264,7 @@ def _not_modelled(config: TrainingConfig, facts: ModelFacts, workload: Workload,
     if not is_modelled(workload.optimizer):
         said.append(f"optimizer {workload.optimizer}: counted as AdamW, the most it can need")
     for option, effect in {
-        "torch_compile": "compiling usually lowers activations by a tenth to a third, and needs more for a moment while it compiles",
+        "torch_compile": "compiling needs more for a moment; graph breaks keep more activations than counted",
         "fp8": "fp8 copies of weights and activations",
         "relora": "merging needs a moment's copy of the weights",
         "lisa_n_layers": "only some layers hold gradients at a time: less than shown",

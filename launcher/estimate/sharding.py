@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from launcher.estimate.facts import ModelFacts
 from launcher.estimate.optimizer_state import state_bytes, step_bytes
-from launcher.estimate.weights import block_bytes, frozen_or_trained_bytes, trained_bytes_each, trained_parameters
+from launcher.estimate.weights import block_bytes, frozen_or_trained_bytes, largest_tensor, trained_bytes_each, trained_parameters
 from launcher.estimate.workload import Workload
 
 
@@ -31,7 +31,8 @@ def resident(facts: ModelFacts, workload: Workload) -> Resident:
     weights = frozen_or_trained_bytes(facts, workload)
     adapter = trained * each if workload.adapter is not None else 0.0
     states = state_bytes(facts, workload)
-    gradients = float(trained * each)
+    # With the step inside the backward pass one tensor's gradient exists at a time.
+    gradients = float((largest_tensor(facts, workload) if workload.steps_in_backward else trained) * each)
     step = step_bytes(facts, workload)
     reference = frozen_or_trained_bytes(facts, workload) if workload.reference_model else 0.0
     if n == 1 or sharding.kind in ("none", "ddp"):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Quantization = Literal["none", "nf4", "nf4-dq", "int8"]
-Checkpointing = Literal["none", "full", "offload"]
+Checkpointing = Literal["none", "selective", "full", "offload"]
 Attention = Literal["flash", "sdpa", "eager"]
-Loss = Literal["upcast", "fp32", "fp32-dropped", "plain", "chunked", "fused"]
+Loss = Literal["upcast", "fp32", "fp32-dropped", "plain", "in-place", "chunked", "fused"]
 ShardingKind = Literal["none", "ddp", "fsdp", "zero1", "zero2", "zero3"]
 
 
@@ -77,6 +77,10 @@ class Workload:
     evaluates: bool = False
     evaluation_batch: int = 1
     sharding: Sharding = Sharding()
+    compiled: bool = False
+    """The layers run as fused kernels, which keep the matrices' operands and compute the rest anew."""
+    steps_in_backward: bool = False
+    """Each gradient is used and freed as soon as it exists, as LOMO and the layerwise optimizers do."""
     device: Literal["cuda", "cpu"] = "cuda"
     foreach: bool = True
     """AdamW without fusion runs over all tensors at once and needs a temporary copy; a CPU goes tensor by tensor."""

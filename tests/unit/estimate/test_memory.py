@@ -206,3 +206,61 @@ def test_several_cards_need_room_for_their_collectives() -> None:
     alone = on_card(10.0, gpus=1, packed=True, capability=8.0)
     together = on_card(10.0, gpus=2, packed=True, capability=8.0)
     assert together.value > alone.value
+
+
+LLAMA = "meta-llama/Llama-3.1-8B"
+
+
+def test_full_training_in_16_bit_peaks_at_ten_bytes_a_parameter() -> None:
+    # Measured by others for HF's Trainer with foreach AdamW: 2 weights, 2 gradients, 4 states, 2 of the step.
+    facts = facts_of("mistralai/Mistral-7B-v0.1")
+    peak = peak_of(facts, Workload(optimizer="adamw_torch", sequence=4096, checkpointing="full", attention="flash"))
+    assert peak.phase.name == "optimizer step"
+    assert peak.phase.total / facts.parameters == pytest.approx(10.0, abs=0.05)
+
+
+@pytest.mark.parametrize(("gpus", "measured_gib"), [(2, 74.8), (4, 37.4)])
+def test_fully_sharded_training_under_mixed_precision_as_measured(gpus: int, measured_gib: float) -> None:
+    workload = Workload(
+        optimizer="adamw_torch",
+        sequence=4096,
+        checkpointing="full",
+        attention="flash",
+        sharding=Sharding(kind="fsdp", gpus=gpus, version=1),
+    )
+    assert peak_of(facts_of(LLAMA), workload).tensors_gib == pytest.approx(measured_gib, rel=0.005)
+
+
+def test_less_is_kept_the_more_is_computed_again() -> None:
+    plain = Workload(sequence=4096, micro_batch=4, attention="flash", loss="fused")
+    sizes = [
+        peak_of(facts_of(LLAMA), replace(plain, **changes)).tensors_gib
+        for changes in ({}, {"compiled": True}, {"checkpointing": "selective"}, {"checkpointing": "full"}, {"checkpointing": "offload"})
+    ]
+    plainly, compiled, selective, full, offloaded = sizes
+    assert plainly > max(compiled, selective)
+    assert min(compiled, selective) > full >= offloaded
+
+
+def test_paged_states_are_not_the_allocators() -> None:
+    peaks = [
+        peak_of(facts_of(LLAMA), Workload(optimizer=name, checkpointing="full", attention="flash")).tensors_gib
+        for name in ("paged_adamw_8bit", "adamw_bnb_8bit")
+    ]
+    assert peaks[0] < peaks[1] - 10
+
+
+def test_a_step_inside_the_backward_pass_frees_the_gradients() -> None:
+    workload = Workload(optimizer="lomo", checkpointing="full", attention="flash")
+    held, freed = (peak_of(facts_of(LLAMA), replace(workload, steps_in_backward=inside)).tensors_gib for inside in (False, True))
+    assert held - freed > 10
+
+
+def test_a_cross_entropy_in_place_lies_between_the_plain_one_and_none() -> None:
+    peaks = [
+        peak_of(
+            facts_of(LLAMA), Workload(adapter=Adapter(rank=8), sequence=8192, checkpointing="full", attention="flash", loss=loss)
+        ).tensors_gib
+        for loss in ("upcast", "in-place", "fused")
+    ]
+    assert peaks[0] > peaks[1] > peaks[2]
