@@ -65,12 +65,18 @@ def _from_recipe(
     chaos: tuple[str, ...],
     environment: Mapping[str, str],
 ) -> Decision:
+    from launcher.cli.batch import settle_batch, without_auto
+    from launcher.estimate.model_source import find_model
+    from launcher.estimate.rows import data_size
+    from launcher.plan.lessons import lessons_from
     from launcher.plan.plan import make_plan
     from launcher.plan.target import local_target
     from launcher.show.plan_screen import render_plan
     from launcher.state.names import random_name
+    from launcher.state.runs import state_root
 
-    checked = _load(file, [*sets, *flag_overrides(flags)], variables=variables, gpus=flags.get("gpus"))
+    plain, automatic = without_auto(sets)
+    checked = _load(file, [*plain, *flag_overrides(flags)], variables=variables, gpus=flags.get("gpus"))
     assert checked.config is not None
     launch = checked.config.launch
     said = [*checked.warnings, *check_local(launch, flags)]
@@ -82,8 +88,21 @@ def _from_recipe(
     run = launch.name or random_name()
     config = settled(checked.config.model_copy(update={"launch": launch}), run=run, cwd=Path.cwd())
     said += warnings
+    if automatic:
+        model = find_model(config.base_model, environment=environment, changes=config.overrides_of_model_config)
+        config, note = settle_batch(config, model, target.hardware, data_size(config, vocab=model.facts.vocab))
+        said.append(note)
     plan = make_plan(
-        config, recipe=file, target=target, run_name=run, environment=environment, now=time.time(), warnings=said, refuse=False
+        config,
+        recipe=file,
+        target=target,
+        run_name=run,
+        environment=environment,
+        now=time.time(),
+        warnings=said,
+        document=checked.document,
+        lessons=lessons_from(state_root(environment)),
+        refuse=False,
     )
     job = Job(run=run, recipe=str(file), config=config, cwd=Path.cwd(), chaos=chaos)
     return Decision(job=job, screen=render_plan(plan), plan=plan.to_json(), warnings=plan.warnings, refusals=plan.refusals)
@@ -103,12 +122,12 @@ def _from_lock(file: Path, *, flags: Mapping[str, Flag], chaos: tuple[str, ...])
 
 
 def _load(file: Path, sets: list[str], *, variables: Sequence[str], gpus: Flag) -> Checked:
+    from launcher.estimate.target_facts import template_target
     from launcher.recipe.load import load_recipe
-    from launcher.recipe.target import read_target
     from launcher.recipe.template import read_variables
 
     checked = load_recipe(
-        file, sets=sets, variables=read_variables(list(variables)), target=read_target(gpus if isinstance(gpus, str) else None)
+        file, sets=sets, variables=read_variables(list(variables)), target=template_target(gpus if isinstance(gpus, str) else None)
     ).checked
     if checked.errors:
         raise UserError(checked.errors)

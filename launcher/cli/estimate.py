@@ -9,13 +9,13 @@ import typer
 
 if TYPE_CHECKING:
     from launcher.estimate.estimate import Estimate
-    from launcher.estimate.fitting import Fit
+    from launcher.estimate.hardware import Hardware
+    from launcher.plan.offer import Offer
     from runtime.config.load import Checked
-    from runtime.config.problem import Problem
 
 
 def estimate(
-    file: Annotated[Path, typer.Argument(help="Recipe.", show_default=False)],
+    file: Annotated[Path | None, typer.Argument(help="Recipe.", show_default=False)] = None,
     gpus: Annotated[str | None, typer.Option(help="GPU kind and count, `A100-80GB:8`; `local` is this machine.")] = None,
     model_config: Annotated[
         Path | None, typer.Option("--model-config", help="The model's config.json, for a model that is not here.")
@@ -26,58 +26,113 @@ def estimate(
     variables: Annotated[
         list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="A variable of a recipe template; may be repeated.")
     ] = None,
+    check: Annotated[
+        str | None, typer.Option("--check", metavar="RUN", help="Compare what a run measured with its estimate; takes no recipe.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Estimate memory, time and cost of a recipe. Without --gpus: which GPUs it fits on. Exit code 3 when it does not fit."""
+    """Estimate memory, time and cost of a recipe. Without --gpus: which GPUs it fits on. Exit code 3 when it does not fit, or the GPUs cannot compute it."""
+    import os
+    import time
+    from dataclasses import replace
+
+    from launcher.cli.batch import settle_batch, without_auto
     from launcher.cli.output import emit_json, note_problems, say
+    from launcher.estimate.advice import advice_on
+    from launcher.estimate.calibration import calibrated
+    from launcher.estimate.gpus import parse_gpus
     from launcher.estimate.model_source import find_model
     from launcher.estimate.rows import data_size
+    from launcher.plan.environment import machine_of, target_problems
+    from launcher.plan.lessons import lessons_from
+    from launcher.plan.prices import no_prices, price_file, read_prices, stale
+    from launcher.plan.rented import rented_offers
+    from launcher.plan.target import Target
+    from launcher.state.runs import state_root
     from runtime.config.problem import ExitCode
 
-    checked = _checked(file, gpus, overrides or (), variables or ())
-    config = checked.config
+    if check is not None or file is None:
+        return _check(check, file, as_json=as_json)
+    sets, automatic = without_auto(overrides or ())
+    checked = _checked(file, gpus, sets, variables or ())
+    # What is not supported here yet still needs memory and time: it is estimated, and said.
+    config = checked.draft
     assert config is not None
     model = find_model(config.base_model, model_config=model_config, changes=config.overrides_of_model_config)
     data = data_size(config, vocab=model.facts.vocab)
-    warnings = [*checked.warnings]
+    warnings = [*checked.warnings, *checked.errors]
     wanted = gpus or _recipe_gpus(config)
+    now = time.time()
+    rented = wanted not in (None, "local") or (wanted is None and config.launch.cloud != "local")
+    prices = read_prices(price_file(os.environ)) if rented else None
+    if rented:
+        warnings += [problem for problem in [no_prices() if prices is None else stale(prices, now)] if problem is not None]
     if wanted is None and config.launch.cloud != "local":
-        from launcher.estimate.fitting import fits
+        from launcher.cli.fitting import show_fits
 
-        rows = fits(config, model, data)
-        smallest = next((row for row in rows if row.count is not None), rows[-1])
-        if as_json:
-            emit_json("estimate", _json(smallest.estimate, rows=rows), warnings=[*warnings, _no_prices()])
-        else:
-            from launcher.show.fit_table import render_fits
-
-            note_problems(warnings, kind="warning")
-            say(render_fits(smallest.estimate, rows))
-        return ExitCode.OK if smallest.count is not None else ExitCode.REFUSED
-    made = _one(config, model, data, wanted)
+        return show_fits(config, model, data, prices=prices, warnings=warnings, as_json=as_json)
+    if automatic:
+        config, note = settle_batch(config, model, _hardware(config, wanted), data)
+        warnings.append(note)
+    lessons = lessons_from(state_root(os.environ))
+    made = calibrated(_one(config, model, data, wanted), lessons)
+    offers: list[Offer] = []
+    if prices is not None:
+        target = Target(
+            cloud=config.launch.cloud or "",
+            hardware=made.hardware,
+            kinds=(parse_gpus(str(wanted)),),
+            region=config.launch.region,
+            spot=config.launch.spot,
+        )
+        offers = rented_offers(config, made, target, prices)
+        made = replace(made, cost=offers[0].expected_usd if offers else None)
+    advice = advice_on(config, model, data, made)
+    unable, doubts, _ = target_problems(config, [machine_of(made.hardware, model.facts)], checked.document)
+    warnings += doubts
     if as_json:
-        if made.hardware.rented:
-            warnings.append(_no_prices())
-        emit_json("estimate", _json(made), warnings=warnings)
+        emit_json(
+            "estimate",
+            made.to_json() | {"offers": [offer.to_json() for offer in offers], "advice": advice.to_json()},
+            warnings=warnings,
+            problems=unable,
+        )
     else:
+        from launcher.show.advice import render_advice
         from launcher.show.memory_bar import render_estimate
 
         note_problems(warnings, kind="warning")
         say(render_estimate(made))
-    return ExitCode.REFUSED if made.memory.verdict == "does-not-fit" else ExitCode.OK
+        say(render_advice(advice, offers, prices=prices, now=now))
+        note_problems(unable)
+    return ExitCode.REFUSED if unable or made.memory.verdict == "does-not-fit" else ExitCode.OK
+
+
+def _check(run: str | None, file: Path | None, *, as_json: bool) -> int:
+    from runtime.config.problem import Problem, UserError
+
+    if run is None:
+        raise UserError(Problem(code="usage", message="an estimate needs a recipe", fix="launcher estimate RECIPE, or --check RUN"))
+    if file is not None:
+        raise UserError(
+            Problem(code="usage", message="--check takes a run and no recipe", place=str(file), fix=f"launcher estimate --check {run}")
+        )
+    from launcher.cli.checking import show_check
+
+    return show_check(run, as_json=as_json)
 
 
 def _checked(file: Path, gpus: str | None, overrides: list[str] | tuple[str, ...], variables: list[str] | tuple[str, ...]) -> Checked:
-    """The checked recipe. Raises UserError with every error."""
+    """The checked recipe. Raises UserError with every error, unless all there is are options that are not supported here yet."""
+    from launcher.estimate.target_facts import template_target
     from launcher.recipe.load import load_recipe
-    from launcher.recipe.target import read_target
     from runtime.config.problem import UserError
 
     named = dict(variable.partition("=")[::2] for variable in variables)
     recipe = load_recipe(
-        file, sets=tuple(overrides), variables=named, target=read_target(None if gpus == "local" else gpus) if gpus else None
+        file, sets=tuple(overrides), variables=named, target=template_target(None if gpus == "local" else gpus) if gpus else None
     )
-    if recipe.checked.errors:
+    if recipe.checked.draft is None:
         raise UserError(recipe.checked.errors)
     return recipe.checked
 
@@ -87,28 +142,18 @@ def _recipe_gpus(config: Any) -> str | None:
     return (named[0] if named else None) if isinstance(named, list) else named
 
 
-def _one(config: Any, model: Any, data: Any, wanted: str | None) -> Estimate:
-    from launcher.estimate.estimate import estimate as estimated
+def _hardware(config: Any, wanted: str | None) -> Hardware:
     from launcher.estimate.gpus import parse_gpus
     from launcher.estimate.hardware import cards
     from launcher.plan.machine import this_machine
 
     if wanted in (None, "local"):
-        return estimated(config, model, this_machine(processes=config.launch.processes), data, usd_per_h=0.0)
-    return estimated(config, model, cards(parse_gpus(str(wanted)), nodes=config.launch.nodes), data)
+        return this_machine(processes=config.launch.processes)
+    return cards(parse_gpus(str(wanted)), nodes=config.launch.nodes)
 
 
-def _json(made: Estimate, rows: list[Fit] | None = None) -> dict[str, Any]:
-    extra = {"fits": [row.to_json() for row in rows]} if rows is not None else {}
-    return made.to_json() | {"offers": []} | extra
+def _one(config: Any, model: Any, data: Any, wanted: str | None) -> Estimate:
+    from launcher.estimate.estimate import estimate as estimated
 
-
-def _no_prices() -> Problem:
-    from runtime.config.problem import Problem
-
-    return Problem(
-        code="no-prices",
-        message="no price catalog is read yet, so there are no offers and no cost",
-        place="--gpus",
-        fix="multiply data.time.hours by your price per hour",
-    )
+    here = wanted in (None, "local")
+    return estimated(config, model, _hardware(config, wanted), data, usd_per_h=0.0 if here else None)

@@ -32,21 +32,28 @@ def plan(
     import os
     import time
 
+    from launcher.cli.batch import settle_batch, without_auto
     from launcher.cli.output import emit_json, note, note_problems, say
     from launcher.cli.targets import flag_overrides
+    from launcher.estimate.model_source import find_model
+    from launcher.estimate.rows import data_size
+    from launcher.estimate.target_facts import template_target
+    from launcher.plan.lessons import lessons_from
     from launcher.plan.lock import write_lock
     from launcher.plan.plan import make_plan
+    from launcher.plan.prices import no_prices, price_file, read_prices, stale
     from launcher.plan.target import target_of
     from launcher.recipe.load import load_recipe
-    from launcher.recipe.target import read_target
     from launcher.state.names import random_name
+    from launcher.state.runs import state_root
     from runtime.config.problem import ExitCode, Problem, UserError
 
     flags = flag_overrides(
         {"cloud": cloud, "gpus": gpus, "storage": storage, "max_cost_usd": max_cost, "max_hours": max_hours, "name": name}
     )
     named = dict(variable.partition("=")[::2] for variable in variables or ())
-    recipe = load_recipe(file, sets=(*(overrides or ()), *flags), variables=named, target=read_target(gpus))
+    sets, automatic = without_auto(overrides or ())
+    recipe = load_recipe(file, sets=(*sets, *flags), variables=named, target=template_target(gpus))
     config = recipe.checked.config
     if recipe.checked.errors or config is None:
         raise UserError(recipe.checked.errors)
@@ -60,6 +67,13 @@ def plan(
                 fix="add --cloud local for this machine, or --gpus A100-80GB:1; `launcher estimate` shows which fit",
             )
         )
+    said = list(recipe.checked.warnings)
+    if automatic:
+        model = find_model(config.base_model, model_config=model_config, changes=config.overrides_of_model_config)
+        config, settled = settle_batch(config, model, target.hardware, data_size(config, vocab=model.facts.vocab))
+        said.append(settled)
+    prices = None if target.is_local else read_prices(price_file(os.environ))
+    old = None if target.is_local else no_prices() if prices is None else stale(prices, time.time())
     made = make_plan(
         config,
         recipe=file,
@@ -67,8 +81,11 @@ def plan(
         run_name=config.launch.name or random_name(),
         environment=os.environ,
         now=time.time(),
-        warnings=recipe.checked.warnings,
+        warnings=[*said, *([old] if old is not None else [])],
         model_config=model_config,
+        prices=prices,
+        lessons=lessons_from(state_root(os.environ)),
+        document=recipe.checked.document,
         refuse=False,
     )
     if output is not None and not made.refused:

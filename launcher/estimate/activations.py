@@ -8,13 +8,15 @@ Below, r, c are the bytes of the residual stream and of matrix products; h, q, k
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from launcher.estimate.facts import Block, ModelFacts, lora_targets
 from launcher.estimate.workload import Workload
 
 
 def saved_bytes(facts: ModelFacts, block: Block, workload: Workload) -> float:
     """Bytes per token one layer keeps from forward to backward without checkpointing the whole layer."""
-    whole = _attention_half(facts, block, workload) + _mlp_half(facts, block, workload)
+    whole = _attention_half(facts, block, workload) + _mlp_kept(facts, block, workload)
     if workload.checkpointing == "selective" or workload.compiled:
         return min(whole, _operands(facts, block, workload))
     return whole
@@ -67,6 +69,8 @@ def _trained_norms(workload: Workload) -> bool:
 def _norm(facts: ModelFacts, block: Block, workload: Workload) -> float:
     """One norm: its input in fp32 (RMSNorm computes there, and autocast sends LayerNorm there), and the normalised input when its weight is trained."""
     h, r = facts.hidden, workload.residual_bytes
+    if "norm" in workload.fused and block.fp32_norm:
+        return r * h
     wide = 4 if block.fp32_norm or workload.autocast else r
     trained = (4 if block.fp32_normed else r) * h if _trained_norms(workload) and block.fp32_norm else 0
     return wide * h + trained
@@ -134,9 +138,14 @@ def _attention_half(facts: ModelFacts, block: Block, workload: Workload) -> floa
 def _mlp_half(facts: ModelFacts, block: Block, workload: Workload) -> float:
     c, ff = workload.compute_bytes, block.mlp_width
     norms = max(0, block.norms - max(1, block.norms // 2))
+    if workload.mlp_pieces > 1:
+        # While the MLP runs backward, one piece of what it would keep is alive beside its input.
+        whole = replace(workload, mlp_pieces=1)
+        return _mlp_kept(facts, block, workload) + _mlp_half(facts, block, whole) / workload.mlp_pieces
     size = norms * _norm(facts, block, workload) + _input_copies(facts, block, workload, "mlp")
     # Gated: gate, up and activated gate; plain: the activation's input alone. The product that enters the last matrix comes on top when that is trained.
-    size += c * ff * (3 if block.gated else block.activation_copies)
+    copies = (2 if "glu" in workload.fused else 3) if block.gated else block.activation_copies
+    size += c * ff * copies
     if _targets(block, workload, "mlp") or not block.gated:
         size += c * ff
     if workload.adapter is not None and _targets(block, workload, "mlp"):
@@ -144,9 +153,17 @@ def _mlp_half(facts: ModelFacts, block: Block, workload: Workload) -> float:
     return size
 
 
+def _mlp_kept(facts: ModelFacts, block: Block, workload: Workload) -> float:
+    """What the MLP's half of a layer keeps until its backward pass: in pieces, its norm's input and its own."""
+    if workload.mlp_pieces == 1:
+        return _mlp_half(facts, block, workload)
+    norms = max(0, block.norms - max(1, block.norms // 2))
+    return norms * _norm(facts, block, workload) + workload.compute_bytes * facts.hidden
+
+
 def _mlp_temporaries(facts: ModelFacts, block: Block, workload: Workload) -> float:
     """Gradients alive at once in the MLP's backward pass, the one of the residual stream included."""
-    c, r, ff, h = workload.compute_bytes, workload.residual_bytes, block.mlp_width, facts.hidden
+    c, r, ff, h = workload.compute_bytes, workload.residual_bytes, block.mlp_width / workload.mlp_pieces, facts.hidden
     adapter = workload.adapter
     if adapter is None:
         return 2 * c * ff + r * h

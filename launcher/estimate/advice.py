@@ -47,6 +47,31 @@ class Change:
         return f"{text} ({(self.slower - 1) * 100:+.0f} % time)"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What would help: `largest` micro batch that surely fits (None: not even 1), and `changes` with which a recipe that does not fit does."""
+
+    given: int
+    largest: int | None
+    changes: tuple[Change, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The advice as JSON."""
+        return {"largest_micro_batch": self.largest, "changes": [change.to_json() for change in self.changes]}
+
+
+def advice_on(config: TrainingConfig, model: ModelSource, data: DataSize, made: Estimate) -> Advice:
+    """The advice on a recipe estimated as `made`."""
+    changes: list[Change] = []
+    if made.memory.verdict == "does-not-fit":
+        changes = changes_that_fit(config, model, made.hardware, data, now=made)
+    return Advice(
+        given=int(config.micro_batch_size or 1),
+        largest=largest_micro_batch(config, model, made.hardware, data),
+        changes=tuple(changes),
+    )
+
+
 def largest_micro_batch(config: TrainingConfig, model: ModelSource, hardware: Hardware, data: DataSize) -> int | None:
     """The largest `micro_batch_size` that surely fits, with everything else as it is; None when not even 1 does."""
 

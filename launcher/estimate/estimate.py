@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from launcher.estimate.card import OnCard, Verdict, in_ram, on_card, verdict_of
@@ -120,6 +120,9 @@ def memory_estimate(facts: ModelFacts, step: RecipeStep, hardware: Hardware, *, 
             peak.tensors_gib, gpus=hardware.processes, packed=one_length, capability=hardware.gpus.gpu.compute_capability, error=error
         )
         basis = "tensors, CUDA context, allocator slack" + (", NCCL buffers" if hardware.processes > 1 else "")
+        if beside := step.workload.colocated_share * hardware.capacity_gib:
+            held = replace(held, value=held.value + beside, low=held.low + beside, high=held.high + beside)
+            basis += f", {beside:.1f} GiB for vLLM"
     return MemoryEstimate(
         peak=peak,
         held=Range(value=held.value, low=held.low, high=held.high, basis=basis),

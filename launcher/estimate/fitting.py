@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ COUNTS = (1, 2, 4, 8)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """The smallest number of GPUs of one kind that hold the recipe, and the estimate there; with none, `count` is None and the estimate the largest tried."""
+    """A number of GPUs of one kind that hold the recipe, and the estimate there; where none does, `count` is None and the estimate the largest tried."""
 
     gpu: Gpu
     count: int | None
@@ -39,19 +40,30 @@ class Fit:
 
 
 def fits(config: TrainingConfig, model: ModelSource, data: DataSize) -> list[Fit]:
-    """One row for each GPU kind: first those that fit, the smallest cards first, then those that do not."""
-    rows = [_fit(config, model, data, gpu) for gpu in gpu_kinds()]
+    """Every count of every GPU kind that holds the recipe, few and small cards first; then one row for each kind that does not."""
+    rows = [row for gpu in gpu_kinds() for row in _fits_on(config, model, data, gpu)]
     return sorted(rows, key=lambda fit: (fit.count is None, fit.count or 0, fit.gpu.capacity_gib))
 
 
-def _fit(config: TrainingConfig, model: ModelSource, data: DataSize, gpu: Gpu) -> Fit:
+def smallest_of_each(rows: Sequence[Fit]) -> list[Fit]:
+    """The first row of every kind, in the order given."""
+    first: dict[str, Fit] = {}
+    for row in rows:
+        first.setdefault(row.gpu.name, row)
+    return list(first.values())
+
+
+def _fits_on(config: TrainingConfig, model: ModelSource, data: DataSize, gpu: Gpu) -> Iterator[Fit]:
     last: Estimate | None = None
+    found = False
     for count in COUNTS:
         last = estimate(config, model, cards(GpuCount(gpu=gpu, count=count)), data)
         if last.memory.verdict != "does-not-fit":
-            return Fit(gpu=gpu, count=count, estimate=last)
+            found = True
+            yield Fit(gpu=gpu, count=count, estimate=last)
         # More cards help only where the training state is spread over them.
-        if count > 1 and not last.step.workload.sharding.shards_weights and last.step.workload.sharding.kind in ("none", "ddp"):
+        elif count > 1 and not last.step.workload.sharding.shards_weights and last.step.workload.sharding.kind in ("none", "ddp"):
             break
-    assert last is not None
-    return Fit(gpu=gpu, count=None, estimate=last)
+    if not found:
+        assert last is not None
+        yield Fit(gpu=gpu, count=None, estimate=last)

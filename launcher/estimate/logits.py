@@ -6,6 +6,8 @@ from launcher.estimate.facts import ModelFacts
 from launcher.estimate.workload import Loss, Workload
 
 BYTES_PER_LOGIT: dict[Loss, float] = {
+    # Log-probabilities of a policy from whole logits: measured by others as 16.2 (Liger-Kernel's GRPO benchmark).
+    "policy": 16.2,
     # 16-bit logits, their fp32 log-softmax, and two gradients of that size (transformers loss_utils.py). Measured by others: 14.13 (Liger-Kernel's
     # benchmark table), slopes of 14 in two public measurement series. A trainer that drops the outputs before the backward pass needs 12.
     "upcast": 14.0,

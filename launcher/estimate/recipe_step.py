@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from launcher.estimate.facts import ModelFacts
 from launcher.estimate.optimizer_state import is_modelled
-from launcher.estimate.workload import Adapter, Attention, Checkpointing, Loss, Quantization, Sharding, ShardingKind, Workload
+from launcher.estimate.trained_share import trained_share
+from launcher.estimate.workload import Adapter, Attention, Checkpointing, Fused, Loss, Quantization, Sharding, ShardingKind, Workload
 
 if TYPE_CHECKING:
     from runtime.config.schema import TrainingConfig
@@ -34,6 +35,7 @@ CHECKED = frozenset(
     }
 )
 WITH_REFERENCE = ("dpo", "ipo", "kto")
+GENERATING = ("grpo", "gdpo", "rloo")
 # These use up each gradient inside the backward pass (their packages' documentation; transformers' names).
 STEPS_IN_BACKWARD = frozenset(
     {
@@ -69,7 +71,7 @@ class RecipeStep:
 def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest: int | None = None) -> RecipeStep:
     """The step of a recipe at a place; `longest` is the longest row in tokens where it is known."""
     assumptions: list[str] = []
-    adapter = _adapter(config)
+    adapter = _adapter(config, facts)
     quantization = _quantization(config)
     weights, autocast = _precision(config, place)
     packed = bool(config.sample_packing)
@@ -83,6 +85,9 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
     micro, accumulation = _batch(config)
     attention = _attention(config)
     rl = str(getattr(config.rl, "value", config.rl) or "")
+    if rl in GENERATING and config.trl is not None and config.trl.max_completion_length:
+        # Prompts may be as long as the rest of the row.
+        sequence = max(sequence, config.trl.max_completion_length)
     workload = Workload(
         adapter=adapter,
         quantization=quantization,
@@ -94,16 +99,21 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
         micro_batch=micro,
         sequence=sequence,
         pairs=2 if rl in PAIRED or config.reward_model else 1,
-        reference_model=rl in WITH_REFERENCE and adapter is None,
+        reference_model=adapter is None and (rl in WITH_REFERENCE or (rl in GENERATING and _beta(config) > 0)),
         accumulation=accumulation,
         checkpointing=_checkpointing(config),
         attention=attention,
         masked=attention == "sdpa" and (packed or micro > 1),
-        loss=_loss(config, place),
+        loss=_loss(config, place) if rl not in GENERATING else "fused" if config.trl and config.trl.use_liger_loss else "policy",
         evaluates=_evaluates(config),
         evaluation_batch=int(config.eval_batch_size or micro),
         sharding=_sharding(config, place, assumptions),
         compiled=config.torch_compile is True,
+        trained_share=trained_share(config, facts) if adapter is None else 1.0,
+        fused=_fused(config, place),
+        mlp_pieces=_mlp_pieces(config, facts, sequence),
+        context_parallel=_context_parallel(config, place),
+        colocated_share=_colocated(config, rl),
         steps_in_backward=_optimizer(config) in STEPS_IN_BACKWARD,
         device=place.device,
         foreach=place.device == "cuda",
@@ -131,7 +141,7 @@ def _batch(config: TrainingConfig) -> tuple[int, int]:
     return micro, int(config.gradient_accumulation_steps or 1)
 
 
-def _adapter(config: TrainingConfig) -> Adapter | None:
+def _adapter(config: TrainingConfig, facts: ModelFacts) -> Adapter | None:
     if not config.adapter:
         return None
     named = config.lora_target_modules
@@ -139,7 +149,7 @@ def _adapter(config: TrainingConfig) -> Adapter | None:
     if config.lora_target_linear or named is None or named in ("linear", "all-linear"):
         targets = None
     else:
-        targets = (named,) if isinstance(named, str) else tuple(named)
+        targets = _matching(named, facts) if isinstance(named, str) else tuple(named)
     return Adapter(
         rank=int(config.lora_r or 8),
         targets=targets,
@@ -148,6 +158,15 @@ def _adapter(config: TrainingConfig) -> Adapter | None:
         magnitude=bool(config.peft_use_dora),
         saved_modules=tuple(config.lora_modules_to_save or ()),
     )
+
+
+def _matching(pattern: str, facts: ModelFacts) -> tuple[str, ...] | None:
+    """Names of the matrices that a pattern of whole module names ends in; None, every linear layer, where its end cannot be told."""
+    try:
+        end = re.compile(pattern.rpartition(".")[2])
+    except re.error:
+        return None
+    return tuple(sorted({matrix.name for _, matrix in facts.matrices() if end.fullmatch(matrix.name)})) or None
 
 
 def _quantization(config: TrainingConfig) -> Quantization:
@@ -204,6 +223,37 @@ def _loss(config: TrainingConfig, place: Place) -> Loss:
     return "upcast"
 
 
+def _fused(config: TrainingConfig, place: Place) -> frozenset[Fused]:
+    if place.device == "cpu":
+        return frozenset()
+    parts: dict[Fused, object] = {"norm": config.liger_rms_norm, "glu": config.liger_glu_activation}
+    return frozenset(part for part, wanted in parts.items() if wanted)
+
+
+def _mlp_pieces(config: TrainingConfig, facts: ModelFacts, sequence: int) -> int:
+    if not config.tiled_mlp:
+        return 1
+    return int(config.tiled_mlp_num_shards or max(1, -(-sequence // facts.hidden)))
+
+
+def _context_parallel(config: TrainingConfig, place: Place) -> int:
+    size = int(config.context_parallel_size or 1)
+    return size if place.device == "cuda" and place.gpus % size == 0 else 1
+
+
+def _beta(config: TrainingConfig) -> float:
+    named = config.rl_beta if config.rl_beta is not None else config.trl.beta if config.trl is not None else None
+    return float(named or 0.0)
+
+
+def _colocated(config: TrainingConfig, rl: str) -> float:
+    """Share of the card that vLLM takes beside the trainer. Asleep it gives its memory back while the model trains."""
+    trl = config.trl
+    if rl not in GENERATING or trl is None or not trl.use_vllm or trl.vllm_mode != "colocate" or trl.vllm_enable_sleep_mode:
+        return 0.0
+    return float((config.vllm.gpu_memory_utilization if config.vllm is not None else None) or 0.9)
+
+
 def _evaluates(config: TrainingConfig) -> bool:
     return bool(config.val_set_size or config.test_datasets) and config.eval_strategy != "no"
 
@@ -257,8 +307,8 @@ def _not_modelled(config: TrainingConfig, facts: ModelFacts, workload: Workload,
         said.append(
             f"activations of {facts.model_type} models follow general rules and are not checked against real steps: up to half more on top"
         )
-    if rl in ("grpo", "gdpo", "ebft", "rloo"):
-        said.append(f"rl: {rl}: generation and its vLLM share of the card come on top")
+    if rl == "ebft" or (rl in GENERATING and not (config.trl is not None and config.trl.use_vllm)):
+        said.append(f"rl: {rl}: the key-value cache of generation comes on top")
     if rl == "kto":
         said.append("rl: kto: its KL batch adds a forward pass of the same size")
     if not is_modelled(workload.optimizer):
@@ -267,12 +317,8 @@ def _not_modelled(config: TrainingConfig, facts: ModelFacts, workload: Workload,
         "torch_compile": "compiling needs more for a moment; graph breaks keep more activations than counted",
         "fp8": "fp8 copies of weights and activations",
         "relora": "merging needs a moment's copy of the weights",
-        "lisa_n_layers": "only some layers hold gradients at a time: less than shown",
-        "unfrozen_parameters": "only named parameters train: less than shown",
-        "tiled_mlp": "the MLP runs in pieces: less than shown",
         "qat": "fake quantization keeps more activations",
         "tensor_parallel_size": "matrices split over devices: less than shown",
-        "context_parallel_size": "sequences split over devices: less than shown",
     }.items():
         value = getattr(config, option, None)
         if value and (value is True or value != 1):

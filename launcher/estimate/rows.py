@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launcher.estimate.prepared import counted_before
 from launcher.estimate.range import Range, exactly
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ SMALL_VOCABULARY = 16_000
 CHARACTERS_PER_TOKEN_SMALL = (4.5, 3.3, 2.0)
 # Tokens a chat template puts around each message: role, separators, end of turn.
 TOKENS_PER_MESSAGE = 5
+COUNTED = "counted in an earlier preparation"
 SAMPLED_BYTES = 8 * 2**20
 """A file is read up to here; the rest is extrapolated by size."""
 
@@ -33,6 +35,8 @@ class DataSize:
     longest: int
     basis: str
     known: bool = True
+    packed_rows: int | None = None
+    """Rows the samples were packed into, where that was counted."""
 
     @property
     def mean_tokens(self) -> float:
@@ -52,7 +56,17 @@ class _Count:
 
 
 def data_size(config: TrainingConfig, *, vocab: int) -> DataSize:
-    """The size of the recipe's training data, as far as it lies in local JSON, JSON Lines, CSV or text files; `known` is off otherwise."""
+    """The size of the recipe's training data: as an earlier preparation here counted them, else as far as they lie in local JSON, JSON Lines, CSV or text
+    files; `known` is off otherwise."""
+    counted = counted_before(config)
+    if counted is not None:
+        return DataSize(
+            rows=exactly(counted.rows),
+            tokens=exactly(counted.tokens, basis=COUNTED),
+            longest=counted.longest,
+            basis=COUNTED,
+            packed_rows=counted.packed_rows,
+        )
     total = _Count()
     for source in config.datasets or ():
         files = _files(source)

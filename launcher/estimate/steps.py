@@ -41,7 +41,13 @@ def steps_of(config: TrainingConfig, data: DataSize, *, processes: int) -> Steps
     rows_per_step = micro * accumulation * processes
     length = int(config.sequence_len)
     packed = bool(config.sample_packing)
-    if packed:
+    if packed and data.packed_rows is not None:
+        counts = [float(data.packed_rows)] * 3
+        # The last step of an epoch may see fewer rows: the share is that of all the steps.
+        filled = data.tokens.value / (math.ceil(data.packed_rows / rows_per_step) * rows_per_step * length)
+        per_row = Range(value=length, low=length * filled, high=length)
+        text_share = (filled, filled, filled)
+    elif packed:
         counts = [data.tokens.low / PACKING[2] / length, data.tokens.value / PACKING[1] / length, data.tokens.high / PACKING[0] / length]
         per_row = Range(value=length, low=length * PACKING[0], high=length)
         text_share = PACKING

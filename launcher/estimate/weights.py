@@ -60,7 +60,7 @@ def saved_module_parameters(facts: ModelFacts, adapter: Adapter) -> int:
 def trained_parameters(facts: ModelFacts, workload: Workload) -> int:
     """Elements that get gradients."""
     if workload.adapter is None:
-        return facts.parameters
+        return round(facts.parameters * workload.trained_share)
     return adapter_parameters(facts, workload.adapter) + saved_module_parameters(facts, workload.adapter)
 
 

@@ -8,7 +8,8 @@ from typing import Literal
 Quantization = Literal["none", "nf4", "nf4-dq", "int8"]
 Checkpointing = Literal["none", "selective", "full", "offload"]
 Attention = Literal["flash", "sdpa", "eager"]
-Loss = Literal["upcast", "fp32", "fp32-dropped", "plain", "in-place", "chunked", "fused"]
+Fused = Literal["norm", "glu"]
+Loss = Literal["policy", "upcast", "fp32", "fp32-dropped", "plain", "in-place", "chunked", "fused"]
 ShardingKind = Literal["none", "ddp", "fsdp", "zero1", "zero2", "zero3"]
 
 
@@ -79,6 +80,16 @@ class Workload:
     sharding: Sharding = Sharding()
     compiled: bool = False
     """The layers run as fused kernels, which keep the matrices' operands and compute the rest anew."""
+    trained_share: float = 1.0
+    """Share of the elements that train where the whole model could: named parameters, the layers of Spectrum or LISA."""
+    fused: frozenset[Fused] = frozenset()
+    """Parts of a layer whose fused kernels keep their inputs alone."""
+    mlp_pieces: int = 1
+    """The MLP works through a row in so many pieces, each computed again in the backward pass."""
+    context_parallel: int = 1
+    """A row is spread over so many cards."""
+    colocated_share: float = 0.0
+    """Share of the card that an inference engine on it takes for itself."""
     steps_in_backward: bool = False
     """Each gradient is used and freed as soon as it exists, as LOMO and the layerwise optimizers do."""
     device: Literal["cuda", "cpu"] = "cuda"
@@ -87,5 +98,5 @@ class Workload:
 
     @property
     def tokens(self) -> int:
-        """Tokens of one micro batch."""
-        return self.micro_batch * self.pairs * self.sequence
+        """Tokens of one micro batch on one card."""
+        return -(-self.micro_batch * self.pairs * self.sequence // self.context_parallel)

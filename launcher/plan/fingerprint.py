@@ -48,7 +48,9 @@ class DataPin:
 
 
 def pin_data(config: TrainingConfig) -> DataPin:
-    """The pin of every data source of a recipe."""
+    """The pin of every data source of a recipe, and of the files of its plugins."""
+    from runtime.plugins.files import plugin_files
+
     files: list[DataFile] = []
     remote: list[str] = []
     for source in [*(config.datasets or ()), *(config.test_datasets or ())]:
@@ -63,6 +65,8 @@ def pin_data(config: TrainingConfig) -> DataPin:
             files += [hash_file(file) for file in _files_of(path)]
         else:
             remote.append(f"{source.path}@{getattr(source, 'revision', None) or ''}")
+    # The code of the recipe's own plugins decides what is learnt as much as its rows do.
+    files += [hash_file(file) for file in plugin_files(config)]
     return DataPin(files=tuple(files), remote=tuple(remote))
 
 

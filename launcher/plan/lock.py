@@ -58,6 +58,7 @@ def read_lock(path: Path) -> Lock:
     Raises UserError (exit 2) for a file that is no plan, (exit 3) for one whose inputs have changed since it was made.
     """
     from runtime.config.load import check_text, config_hash
+    from runtime.plugins.loading import search_folders
 
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -79,7 +80,8 @@ def read_lock(path: Path) -> Lock:
                 fix=f"make a new one: launcher plan RECIPE -o {path}",
             )
         ) from error
-    checked = check_text(text, file=str(path))
+    # Plugins stay beside the recipe the plan was made from.
+    checked = check_text(text, file=str(path), plugin_folders=search_folders(str(folder / str(plan.get("recipe", "")))))
     if checked.errors or checked.config is None:
         raise UserError(checked.errors)
     problems = _changed(files, folder, path)

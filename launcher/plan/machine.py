@@ -81,7 +81,7 @@ def _gpu(line: str) -> Gpu | None:
     if len(fields) < 3 or not fields[1].isdigit():
         return None
     name, capacity = fields[0], int(fields[1]) / 1024
-    known = [gpu for candidate in _candidates(name, capacity) if (gpu := find_gpu(candidate)) is not None]
+    known = [gpu for candidate in names_of_card(name, capacity) if (gpu := find_gpu(candidate)) is not None]
     if known:
         return known[0]
     capability = float(fields[2]) if fields[2].replace(".", "", 1).isdigit() else None
@@ -101,7 +101,7 @@ def _gpu(line: str) -> Gpu | None:
     )
 
 
-def _candidates(name: str, capacity_gib: float) -> list[str]:
+def names_of_card(name: str, capacity_gib: float) -> list[str]:
     """Names under which the table may have a card called `NVIDIA A100-SXM4-80GB`."""
     words = name.replace("NVIDIA ", "").replace("GeForce ", "").replace("Tesla ", "").strip()
     first = words.split("-")[0].split(" ")[0]

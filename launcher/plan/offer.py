@@ -11,8 +11,27 @@ OfferVerdict = Literal["ok", "over-budget", "does-not-fit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpotRisk:
+    """What being interruptible means for a run. `preemptions` and `save_interval_h` are None when its length is not known; `loses`: on demand costs less."""
+
+    hours_between: Range
+    preemptions: float | None
+    save_interval_h: float | None
+    loses: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The risk as JSON."""
+        return {
+            "hours_between_preemptions": self.hours_between.to_json(2),
+            "expected_preemptions": round(self.preemptions, 3) if self.preemptions is not None else None,
+            "save_interval_h": round(self.save_interval_h, 4) if self.save_interval_h is not None else None,
+            "loses": self.loses,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """One row of the offers. `expected_usd` and `expected_h` are None when the size of the run is not known."""
+    """One row of the offers. `expected_usd` and `expected_h` are None when the size of the run is not known; `risk` is None on demand."""
 
     cloud: str
     region: str
@@ -23,6 +42,7 @@ class Offer:
     expected_usd: Range | None
     expected_h: Range | None
     verdict: OfferVerdict
+    risk: SpotRisk | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The offer as CONTRACT's JSON, with the spreads beside the expected figures."""
@@ -38,4 +58,5 @@ class Offer:
             "usd_range": self.expected_usd.to_json() if self.expected_usd is not None else None,
             "h_range": self.expected_h.to_json() if self.expected_h is not None else None,
             "verdict": self.verdict,
+            "risk": self.risk.to_json() if self.risk is not None else None,
         }

@@ -7,18 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from launcher.estimate.calibration import Lesson, calibrated
 from launcher.estimate.estimate import Estimate, estimate
 from launcher.estimate.model_source import ModelSource, find_model
 from launcher.estimate.range import Range
 from launcher.estimate.rows import data_size
+from launcher.plan.environment import machine_of, target_problems
 from launcher.plan.fingerprint import DataPin, pin_data
 from launcher.plan.inputs import input_problems
+from launcher.plan.limits import over_limits
 from launcher.plan.offer import Offer, OfferVerdict
-from launcher.plan.saves import Saves, saves_of
+from launcher.plan.prices import PriceList
+from launcher.plan.rented import chosen, rented_offers, saves_in
+from launcher.plan.saves import Saves
 from launcher.plan.target import Target
 from runtime.config.problem import ExitCode, Problem, UserError
 
 if TYPE_CHECKING:
+    from runtime.config.document import Document
+    from runtime.config.environment import Resolved
     from runtime.config.schema import TrainingConfig
 
 LineVerdict = Literal["ok", "fits", "tight", "refused", "unknown", "missing", ""]
@@ -57,6 +64,8 @@ class Plan:
     output_dir: str
     warnings: tuple[Problem, ...]
     refusals: tuple[Problem, ...]
+    resolved: tuple[Resolved, ...] = ()
+    """What options that are `auto` come to on the target."""
 
     @property
     def refused(self) -> bool:
@@ -99,6 +108,7 @@ class Plan:
             "budget": {"max_cost_usd": self.max_cost_usd, "max_hours": self.max_hours},
             "secrets": [{"name": name, "present": present} for name, present in self.secrets],
             "after": list(self.after),
+            "resolved": [{"option": one.option, "value": one.value, "why": one.why} for one in self.resolved],
             "verdict": "refused" if self.refused else "ok",
             "refusals": [{"code": problem.code, "message": problem.message, "fix": problem.fix} for problem in self.refusals],
         }
@@ -114,11 +124,15 @@ def make_plan(
     now: float,
     warnings: Sequence[Problem] = (),
     model_config: Path | None = None,
+    prices: PriceList | None = None,
+    lessons: Sequence[Lesson] = (),
+    document: Document | None = None,
     refuse: bool = True,
 ) -> Plan:
-    """The plan of a run of `config` called `run_name` on `target`, made at Unix time `now`.
+    """The plan of a run of `config` called `run_name` on `target`, made at Unix time `now`. Without `prices` rented machines have no offers; `lessons` of earlier runs correct the estimate. `document` places what the target
+    cannot do in the recipe's text.
 
-    Raises UserError with exit code 2 when a local input is missing or unreadable, and with exit code 3 when the run does not fit in memory or exceeds its budget, unless `refuse` is off: then the plan carries the
+    Raises UserError with exit code 2 when a local input is missing or unreadable, and with exit code 3 when the target cannot compute it, or the run does not fit in memory or exceeds its budget, unless `refuse` is off: then the plan carries the
     reasons. A model that is not known here leaves memory and time open, with a warning, as the machine that runs it can fetch the model.
     """
     from runtime.config.load import config_hash, dump_yaml
@@ -127,12 +141,22 @@ def make_plan(
         raise UserError(missing)
     said = list(warnings)
     model = _model(config, model_config, environment, said)
-    made = _estimate(config, model, target) if model is not None else None
+    made = calibrated(_estimate(config, model, target), lessons) if model is not None else None
     launch = config.launch
+    offers: tuple[Offer, ...] = ()
+    if target.is_local:
+        offers = _here(target, made, max_cost=launch.max_cost_usd)
+    elif made is not None and prices is not None:
+        offers = tuple(rented_offers(config, made, target, prices, lessons))
+        made = chosen(config, made, target, offers, lessons)
     pin = pin_data(config)
     if pin.unpinned:
         said.append(_unpinned(pin.unpinned))
-    refusals = _refusals(made, max_cost=launch.max_cost_usd, max_hours=launch.max_hours) if made is not None else []
+    unable, doubts, resolved = target_problems(config, [machine_of(target.hardware, model.facts if model is not None else None)], document)
+    said += doubts
+    refusals = [*unable]
+    if made is not None:
+        refusals += over_limits(config, made, max_cost=launch.max_cost_usd, max_hours=launch.max_hours)
     plan = Plan(
         run=run_name,
         recipe=str(recipe),
@@ -143,10 +167,8 @@ def make_plan(
         target=target,
         data=pin,
         estimate=made,
-        saves=saves_of(made.model.facts, made.step.workload, made.steps, made.time, kept=config.save_total_limit)
-        if made is not None
-        else None,
-        offers=_offers(target, made, max_cost=launch.max_cost_usd),
+        saves=saves_in(config, made) if made is not None else None,
+        offers=offers,
         max_cost_usd=launch.max_cost_usd,
         max_hours=launch.max_hours,
         secrets=tuple((name, bool(environment.get(name))) for name in launch.secrets),
@@ -155,6 +177,7 @@ def make_plan(
         output_dir=config.output_dir,
         warnings=tuple(said),
         refusals=tuple(refusals),
+        resolved=tuple(resolved),
     )
     if refuse:
         plan.refuse()
@@ -178,60 +201,8 @@ def _estimate(config: TrainingConfig, model: ModelSource, target: Target) -> Est
     return estimate(config, model, target.hardware, data, usd_per_h=target.usd_per_h)
 
 
-def _refusals(made: Estimate, *, max_cost: float | None, max_hours: float | None) -> list[Problem]:
-    problems = []
-    memory = made.memory
-    if memory.verdict == "does-not-fit":
-        what = "card" if made.hardware.gpus else "free memory"
-        problems.append(
-            Problem(
-                code="does-not-fit",
-                message=f"it needs {memory.held.value:.1f} GiB ({memory.held.low:.1f} to {memory.held.high:.1f}) and the {what} has {memory.capacity_gib:.1f} GiB",
-                place=made.hardware.name,
-                fix=_smaller(made),
-            )
-        )
-    # Refused only when even the cheap end is over: the node enforces the cap for what lies between.
-    if max_cost is not None and made.cost is not None and made.cost.low > max_cost:
-        problems.append(
-            Problem(
-                code="over-budget",
-                path="launch.max_cost_usd",
-                message=f"it costs ${made.cost.value:,.2f} (at least ${made.cost.low:,.2f}) and the cap is ${max_cost:,.2f}",
-                fix="raise --max-cost, or train fewer steps",
-            )
-        )
-    if max_hours is not None and made.time is not None and made.time.hours.low > max_hours:
-        problems.append(
-            Problem(
-                code="over-budget",
-                path="launch.max_hours",
-                message=f"it takes {made.time.hours.value:,.1f} h (at least {made.time.hours.low:,.1f}) and the cap is {max_hours:g} h",
-                fix="raise --max-hours, or train fewer steps",
-            )
-        )
-    return problems
-
-
-def _smaller(made: Estimate) -> str:
-    """The settings that would save most in the fullest phase."""
-    workload = made.step.workload
-    hints = []
-    if workload.micro_batch > 1:
-        hints.append("a smaller micro_batch_size (with more gradient_accumulation_steps)")
-    if workload.checkpointing == "none":
-        hints.append("gradient_checkpointing: true")
-    if workload.adapter is None:
-        hints.append("adapter: lora")
-    elif workload.quantization == "none" and made.hardware.gpus is not None:
-        hints.append("adapter: qlora with load_in_4bit: true")
-    hints.append("a shorter sequence_len")
-    return "try " + ", or ".join(hints[:3])
-
-
-def _offers(target: Target, made: Estimate | None, *, max_cost: float | None) -> tuple[Offer, ...]:
-    if not target.is_local:
-        return ()
+def _here(target: Target, made: Estimate | None, *, max_cost: float | None) -> tuple[Offer, ...]:
+    """This machine as the one offer."""
     hours = made.time.hours if made is not None and made.time is not None else None
     verdict: OfferVerdict = "ok"
     if made is not None and made.memory.verdict == "does-not-fit":

@@ -24,6 +24,7 @@ class Saves:
     checkpoint_gb: float
     kept: int | None
     lost_h: float | None
+    final_gb: float = 0.0
 
     @property
     def disk_gb(self) -> float:
@@ -50,4 +51,6 @@ def saves_of(facts: ModelFacts, workload: Workload, steps: Steps, time: RunTime 
     if time is not None and steps.steps:
         training = max(0.0, time.hours.value - time.setup_h.value)
         lost = training * min(1.0, (steps.save_steps or steps.steps) / steps.steps)
-    return Saves(every_steps=steps.save_steps, count=steps.saves, checkpoint_gb=each, kept=kept, lost_h=lost)
+    # The final model is the trained part; a merged one is the whole model in 16 bit besides.
+    final = (trained + (facts.parameters * 2 if workload.adapter is not None else 0)) / GB
+    return Saves(every_steps=steps.save_steps, count=steps.saves, checkpoint_gb=each, kept=kept, lost_h=lost, final_gb=final)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from launcher.estimate.gpus import parse_gpus
+from launcher.estimate.gpus import GpuCount, parse_gpus
 from launcher.estimate.hardware import Hardware, cards
 from launcher.plan.machine import this_machine
 
@@ -17,11 +17,17 @@ LOCAL = "local"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """`cloud` is `local` for this machine, empty for any; `usd_per_h` is what the hardware costs, None where no price is known."""
+    """`cloud` is `local` for this machine, empty for any; `usd_per_h` is what the hardware costs, None where no price is known.
+
+    `kinds` are the GPUs that will do, the first of them the `hardware`; `spot` None means whichever is cheaper.
+    """
 
     cloud: str
     hardware: Hardware
     usd_per_h: float | None = None
+    kinds: tuple[GpuCount, ...] = ()
+    region: str | None = None
+    spot: bool | None = None
 
     @property
     def is_local(self) -> bool:
@@ -33,10 +39,13 @@ def target_of(launch: LaunchConfig) -> Target | None:
     """The target a recipe's launch section names: this machine, or GPUs of a kind; None when it names neither. Raises UserError for unknown GPUs."""
     if launch.cloud == LOCAL:
         return local_target(processes=launch.processes)
-    named = launch.gpus[0] if isinstance(launch.gpus, list) and launch.gpus else launch.gpus
-    if not isinstance(named, str):
+    named = [launch.gpus] if isinstance(launch.gpus, str) else launch.gpus or []
+    if not named:
         return None
-    return Target(cloud=launch.cloud or "", hardware=cards(parse_gpus(named), nodes=launch.nodes))
+    kinds = tuple(parse_gpus(name) for name in named)
+    return Target(
+        cloud=launch.cloud or "", hardware=cards(kinds[0], nodes=launch.nodes), kinds=kinds, region=launch.region, spot=launch.spot
+    )
 
 
 def local_target(*, processes: int | None = None) -> Target:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from launcher.show.figures import amount, gib, span
+from launcher.estimate.fitting import smallest_of_each
+from launcher.plan.offer import Offer
+from launcher.show.figures import amount, dollars, gib, span
+from launcher.show.offers import place
 from launcher.show.screen import rendered
 
 if TYPE_CHECKING:
@@ -13,8 +16,19 @@ if TYPE_CHECKING:
     from launcher.estimate.fitting import Fit
 
 
-def render_fits(smallest: Estimate, rows: Sequence[Fit], *, width: int | None = None, color: bool | None = None) -> str:
-    """The table of GPU kinds with the smallest count of each that holds the recipe."""
+ROWS = 24
+"""With prices, so many of the cheapest choices are shown."""
+
+
+def render_fits(
+    smallest: Estimate,
+    rows: Sequence[Fit],
+    *,
+    offers: Mapping[str, Offer] | None = None,
+    width: int | None = None,
+    color: bool | None = None,
+) -> str:
+    """What holds the recipe: without `offers` the smallest count of each kind, with the cheapest offer for each choice the cheapest choices first."""
     from rich.table import Table
     from rich.text import Text
 
@@ -28,9 +42,11 @@ def render_fits(smallest: Estimate, rows: Sequence[Fit], *, width: int | None = 
         ("AT LEAST–MOST", "right"),
         ("VERDICT", "left"),
         ("TIME", "left"),
+        *([("CHEAPEST", "left")] if offers else []),
     ):
         table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=name != "TIME")
-    fitting = [row for row in rows if row.count is not None]
+    every = [row for row in rows if row.count is not None]
+    fitting = [row for row in every if choice(row) in offers][:ROWS] if offers else smallest_of_each(every)
     for row in fitting:
         memory, time = row.estimate.memory, row.estimate.time
         table.add_row(
@@ -40,6 +56,7 @@ def render_fits(smallest: Estimate, rows: Sequence[Fit], *, width: int | None = 
             f"{gib(memory.held.low)}–{gib(memory.held.high)}",
             memory.verdict,
             span(time.hours) if time is not None else "unknown",
+            *([_offered(offers[choice(row)])] if offers else []),
         )
     parts = [head, Text(), table] if fitting else [head, Text()]
     refused = [row.gpu.name for row in rows if row.count is None]
@@ -48,3 +65,13 @@ def render_fits(smallest: Estimate, rows: Sequence[Fit], *, width: int | None = 
     parts += [Text(f"assumed: {line}", style="dim") for line in smallest.memory.assumptions]
     parts += [Text(f"not modelled: {line}", style="yellow") for line in smallest.memory.not_modelled]
     return rendered(*parts, width=width, color=color)
+
+
+def choice(row: Fit) -> str:
+    """The GPUs of a row as an offer names them."""
+    return f"{row.count}×{row.gpu.name}"
+
+
+def _offered(offer: Offer) -> str:
+    total = dollars(offer.expected_usd.value) if offer.expected_usd is not None else f"${offer.usd_per_h:.2f} an hour"
+    return f"{total} · {place(offer)}"

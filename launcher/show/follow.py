@@ -26,6 +26,7 @@ _STAGES = {
     "train": "training",
     "evaluate": "evaluating",
     "seal": "sealing a checkpoint",
+    "benchmark": "running benchmarks",
     "merge": "merging the adapter",
     "verify": "verifying the model",
     "upload": "sending the model to storage",
@@ -212,6 +213,10 @@ def _event_line(event: Event, step: object) -> str | None:
             return f"the training process died ({_exit_words(event.get('exit_status'))}) in attempt {event.get('attempt')}"
         case "trained":
             return f"trained {event.get('steps')} steps"
+        case "benchmark" if isinstance(event.get("scores"), dict):
+            return "benchmark: " + "; ".join(_first_score(task, scores) for task, scores in event["scores"].items() if scores)
+        case "benchmark_failed":
+            return f"the benchmark failed, the model is sealed: {event.get('message')}"
         case "merged":
             return f"merged into {event.get('path')}"
         case "verified":
@@ -224,6 +229,11 @@ def _event_line(event: Event, step: object) -> str | None:
             return "stopped"
         case _:
             return None
+
+
+def _first_score(task: str, scores: dict[str, float]) -> str:
+    measure, value = next(iter(scores.items()))
+    return f"{task} {measure} {value:.4g}"
 
 
 def _exit_words(status: object) -> str:

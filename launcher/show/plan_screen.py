@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.plan.offer import Offer
+from launcher.plan.offers import cheapest_per_place
 from launcher.plan.plan import Line, LineVerdict, Plan
 from launcher.show.figures import amount, dollars, duration, gib, span, spread
 from launcher.show.memory_bar import VERDICT_COLORS, breakdown
+from launcher.show.offers import TABLE_WIDTH, offer_line, offers_table
 from launcher.show.screen import rendered, screen_width
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-
-TABLE_WIDTH = 90
-"""Columns from which the offers are a table."""
+OFFERS_SHOWN = 6
 
 
 def render_plan(plan: Plan, *, width: int | None = None, color: bool | None = None) -> str:
@@ -144,46 +144,16 @@ def _saves(plan: Plan) -> Line:
 
 
 def _offers(plan: Plan, *, wide: bool) -> Table:
-    from rich.table import Table
-
-    if not wide:
-        return _lines(
-            [
-                Line(name=f"offer {number}", verdict=_offer_word(offer), text=_offer_text(offer))
-                for number, offer in enumerate(plan.offers, 1)
-            ]
-        )
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("  #", "WHERE", "INSTANCE", "GPU", "$/H", "SPOT RISK", "EXPECTED", "WORST", "VERDICT"):
-        table.add_column(name, justify="right" if name == "$/H" else "left", no_wrap=name in ("  #", "$/H", "SPOT RISK", "VERDICT"))
-    for number, offer in enumerate(plan.offers, 1):
-        expected = worst = "unknown"
-        if offer.expected_h is not None and offer.expected_usd is not None:
-            expected = f"{dollars(offer.expected_usd.value)}  {duration(offer.expected_h.value)}"
-            worst = f"{dollars(offer.expected_usd.high)}  {duration(offer.expected_h.high)}"
-        table.add_row(
-            f"{'▸' if number == 1 else ' '} {number}",
-            offer.region if offer.cloud == "local" else f"{offer.cloud} {offer.region}{' spot' if offer.spot else ''}",
-            offer.instance,
-            offer.gpus,
-            f"{offer.usd_per_h:.2f}",
-            "–",
-            expected,
-            worst,
-            offer.verdict,
-        )
-    return table
+    shown = cheapest_per_place(plan.offers, most=OFFERS_SHOWN)
+    if wide:
+        return offers_table(shown)
+    return _lines(
+        [Line(name=f"offer {number}", verdict=_offer_word(offer), text=offer_line(offer)) for number, offer in enumerate(shown, 1)]
+    )
 
 
 def _offer_word(offer: Offer) -> LineVerdict:
     return "ok" if offer.verdict == "ok" else "refused"
-
-
-def _offer_text(offer: Offer) -> str:
-    """The offer in a line, for screens too narrow for the table."""
-    where = offer.region if offer.cloud == "local" else f"{offer.cloud} {offer.region}{' spot' if offer.spot else ''}"
-    hours = f" · {duration(offer.expected_h.value)}" if offer.expected_h is not None else ""
-    return f"{where} · {offer.instance} · {offer.gpus} · ${offer.usd_per_h:.2f} an hour{hours}"
 
 
 def _budget(plan: Plan) -> Line:

@@ -101,9 +101,9 @@ def test_sharding_over_more_cards_never_needs_more_on_each(model: str, workload:
 @settings(deadline=None, max_examples=80)
 @given(workload=workloads())
 def test_a_larger_model_of_the_same_family_needs_more(workload: Workload) -> None:
-    # Eager attention's scores follow the number of heads, of which the 0.5B has more than the 1.5B.
+    # Eager attention's scores follow the number of heads, of which the 0.5B has more than the 1.5B; the 7B's MLP is wider than the 14B's.
     workload = replace(workload, attention="flash")
-    sizes = [gib(f"Qwen/Qwen2.5-{size}", workload) for size in ("0.5B", "1.5B", "3B", "7B", "14B", "32B")]
+    sizes = [gib(f"Qwen/Qwen2.5-{size}", workload) for size in ("0.5B", "1.5B", "3B", "14B", "32B")]
     assert sizes == sorted(sizes)
 
 

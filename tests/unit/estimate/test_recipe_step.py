@@ -70,9 +70,9 @@ def test_preference_pairs_double_the_rows_and_a_full_reference_stays_loaded() ->
     ("setting", "said"),
     [
         ({"torch_compile": True}, "torch_compile"),
-        ({"rl": "grpo"}, "vLLM"),
+        ({"rl": "grpo"}, "key-value cache"),
         ({"optimizer": "galore_adamw"}, "galore_adamw"),
-        ({"context_parallel_size": 2}, "context_parallel_size"),
+        ({"tensor_parallel_size": 2}, "tensor_parallel_size"),
     ],
 )
 def test_what_is_left_out_is_said(setting: dict[str, Any], said: str) -> None:
@@ -81,3 +81,20 @@ def test_what_is_left_out_is_said(setting: dict[str, Any], said: str) -> None:
 
 def test_a_plain_recipe_leaves_nothing_out() -> None:
     assert step().not_modelled == ()
+
+
+@pytest.mark.parametrize(
+    ("named", "targets"),
+    [
+        (r"model.layers.[\d]+.(mlp|self_attn).(up|down|q)_proj", ("down_proj", "q_proj", "up_proj")),
+        (r"model\.layers\.\d+\.self_attn\.(k|v)_proj", ("k_proj", "v_proj")),
+        (r".*_proj", None),
+        (r"nothing\.of\.this", None),
+        ("all-linear", None),
+        (["q_proj"], ("q_proj",)),
+    ],
+)
+def test_a_pattern_of_layers_counts_the_layers_it_matches(named: str | list[str], targets: tuple[str, ...] | None) -> None:
+    adapter = step(adapter="lora", lora_r=8, lora_alpha=8, lora_target_modules=named).workload.adapter
+    assert adapter is not None
+    assert adapter.targets == targets

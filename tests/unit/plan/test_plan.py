@@ -6,10 +6,12 @@ import pytest
 
 from launcher.estimate.gpus import parse_gpus
 from launcher.estimate.hardware import Hardware, cards
+from launcher.plan.environment import machine_of
 from launcher.plan.fingerprint import pin_data
 from launcher.plan.lock import is_lock, read_lock, write_lock
 from launcher.plan.plan import Plan, make_plan
 from launcher.plan.target import Target, target_of
+from runtime.config.environment import ModelShape
 from runtime.config.launch import LaunchConfig
 from runtime.config.load import check_text
 from runtime.config.problem import ExitCode, UserError
@@ -66,11 +68,13 @@ def test_this_machine_is_the_only_offer_and_costs_nothing(recipe: str) -> None:
 
 
 def test_a_run_that_does_not_fit_is_refused_with_what_would_help(recipe: str) -> None:
-    small = Target(cloud="local", hardware=Hardware(name="this machine", capacity_gib=0.5, cores=1, rented=False), usd_per_h=0.0)
-    with pytest.raises(UserError, match=r"has 0\.5 GiB") as caught:
-        plan_of(recipe + "micro_batch_size: 8\n", target=small)
+    small = Target(cloud="local", hardware=Hardware(name="this machine", capacity_gib=1.5, cores=1, rented=False), usd_per_h=0.0)
+    with pytest.raises(UserError, match=r"has 1\.5 GiB") as caught:
+        plan_of(recipe + "micro_batch_size: 256\n", target=small)
     assert caught.value.exit_code == ExitCode.REFUSED
+    assert "it fits with" in caught.value.problems[0].fix
     assert "micro_batch_size" in caught.value.problems[0].fix
+    small = Target(cloud="local", hardware=Hardware(name="this machine", capacity_gib=0.5, cores=1, rented=False), usd_per_h=0.0)
     kept = plan_of(recipe, target=small, refuse=False)
     assert kept.refused
     assert kept.offers[0].verdict == "does-not-fit"
@@ -167,3 +171,34 @@ def test_the_launch_section_names_the_target() -> None:
     gpus = target_of(LaunchConfig(gpus=["L4:2", "A100:1"], nodes=3))
     assert gpus is not None
     assert gpus.hardware.place.gpus == 6
+
+
+def test_a_target_that_cannot_compute_the_recipe_refuses_it_with_its_line(recipe: str) -> None:
+    text = recipe + "bf16: true\nfp16: false\ntf32: auto\n"
+    old = Target(cloud="", hardware=cards(parse_gpus("T4:2")))
+    checked = check_text(text, file="recipe.yml")
+    plan = plan_of(text, target=old, document=checked.document, refuse=False)
+    assert [(problem.code, problem.path, problem.line) for problem in plan.refusals] == [("environment", "bf16", 5)]
+    with pytest.raises(UserError) as caught:
+        plan_of(text, target=old)
+    assert caught.value.exit_code == ExitCode.REFUSED
+    new = plan_of(text, target=Target(cloud="", hardware=cards(parse_gpus("A100:2"))))
+    assert new.to_json()["resolved"] == [{"option": "tf32", "value": True, "why": "A100 has TF32 units"}]
+
+
+def test_this_machine_is_asked_about_itself(recipe: str) -> None:
+    plan = plan_of(recipe + "tf32: true\n", refuse=False)
+    assert [problem.message for problem in plan.refusals] == [
+        "tf32 needs an NVIDIA GPU of compute capability 8.0 or above, and this run is on a machine without a GPU"
+    ]
+
+
+def test_the_model_s_shape_is_known_to_the_rules(recipe: str) -> None:
+    made = plan_of(recipe).estimate
+    assert made is not None
+    machine = machine_of(HERE.hardware, made.model.facts)
+    assert machine.model == ModelShape(heads=4, kv_heads=4, parameters=made.model.facts.parameters)
+    assert (machine.gpu, machine.world_size, machine.packages) == (None, 1, None)
+    assert machine_of(cards(parse_gpus("B300:4"), nodes=2)).world_size == 8
+    assert machine_of(cards(parse_gpus("B300:4"))).compute_capability == (10, 3)
+    assert machine_of(cards(parse_gpus("MI300X"))).compute_capability is None

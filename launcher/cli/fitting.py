@@ -1,0 +1,68 @@
+"""`launcher estimate` without `--gpus`: every kind and number of GPUs that hold a recipe, the cheapest first where prices are known."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from launcher.cli.output import emit_json, note_problems, say
+from runtime.config.problem import ExitCode, Problem
+
+if TYPE_CHECKING:
+    from launcher.estimate.model_source import ModelSource
+    from launcher.estimate.rows import DataSize
+    from launcher.plan.prices import PriceList
+    from runtime.config.schema import TrainingConfig
+
+
+def show_fits(
+    config: TrainingConfig,
+    model: ModelSource,
+    data: DataSize,
+    *,
+    prices: PriceList | None,
+    warnings: list[Problem],
+    as_json: bool,
+) -> int:
+    """Print the choices and return the exit code: 3 when nothing holds the recipe."""
+    from launcher.estimate.fitting import fits
+    from launcher.estimate.gpus import GpuCount
+    from launcher.plan.offer import Offer
+    from launcher.plan.rented import rented_offers
+    from launcher.plan.target import Target
+    from launcher.show.fit_table import choice, render_fits
+
+    rows = fits(config, model, data)
+    smallest = next((row for row in rows if row.count is not None), rows[-1])
+    offers: list[Offer] = []
+    best: dict[str, Offer] = {}
+    if prices is not None:
+        kinds = tuple(GpuCount(gpu=row.gpu, count=row.count) for row in rows if row.count is not None)
+        target = Target(
+            cloud=config.launch.cloud or "",
+            hardware=smallest.estimate.hardware,
+            kinds=kinds,
+            region=config.launch.region,
+            spot=config.launch.spot,
+        )
+        offers = rented_offers(config, smallest.estimate, target, prices)
+        for offer in offers:
+            best.setdefault(offer.gpus, offer)
+        order = {name: number for number, name in enumerate(best)}
+        rows.sort(key=lambda row: (row.count is None, order.get(choice(row), len(order))))
+        smallest = next((row for row in rows if row.count is not None), rows[-1])
+    if as_json:
+        body = smallest.estimate.to_json() | {
+            "offers": [offer.to_json() for offer in offers],
+            "fits": [row.to_json() | {"offer": best[choice(row)].to_json() if choice(row) in best else None} for row in rows],
+        }
+        emit_json("estimate", body, warnings=warnings)
+    else:
+        note_problems(warnings, kind="warning")
+        say(render_fits(smallest.estimate, rows, offers=best or None, width=_width()))
+    return ExitCode.OK if smallest.count is not None else ExitCode.REFUSED
+
+
+def _width() -> int | None:
+    # A table cut off in a log helps nobody: without a terminal it takes the room it needs.
+    return None if os.isatty(1) else 160

@@ -1,0 +1,57 @@
+"""`launcher offers`: what machines with GPUs cost, from SkyPilot's catalog."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def offers(
+    gpus: Annotated[str | None, typer.Option(help="Only this kind and count, `A100-80GB:8`; a kind alone means one.")] = None,
+    cloud: Annotated[str | None, typer.Option(help="Only this cloud.")] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Read SkyPilot's catalog anew; takes seconds, longer when it is downloaded.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Priced machines that have GPUs, the cheapest first. The prices are kept, so that `estimate` and `plan` need no SkyPilot to use them."""
+    import os
+    import time
+    from dataclasses import asdict, replace
+
+    from launcher.cli.output import emit_json, note, note_problems, say
+    from launcher.estimate.gpus import find_gpu, parse_gpus
+    from launcher.plan.prices import price_file, read_prices, stale, write_prices
+
+    wanted = parse_gpus(gpus) if gpus else None
+    path = price_file(os.environ)
+    prices = None if refresh else read_prices(path)
+    if prices is None:
+        from launcher.plan.sky_prices import fetch_prices
+
+        prices = fetch_prices(report=lambda name: note(f"reading SkyPilot's catalog of {name}"))
+        write_prices(prices, path)
+    now = time.time()
+    warnings = [problem for problem in [stale(prices, now)] if problem is not None]
+    kept = tuple(
+        price
+        for price in prices.prices
+        if (cloud is None or price.cloud == cloud.lower())
+        and (wanted is None or (price.count == wanted.count and (gpu := find_gpu(price.gpu)) is not None and gpu.name == wanted.gpu.name))
+    )
+    if as_json:
+        body = {
+            "as_of": prices.as_of,
+            "age_h": round(prices.age_h(now), 2),
+            "dropped": prices.dropped,
+            "clouds": list(prices.clouds),
+            "offers": [asdict(price) for price in kept],
+        }
+        emit_json("offers", body, warnings=warnings)
+    else:
+        from launcher.show.offers import render_price_table
+
+        note_problems(warnings, kind="warning")
+        say(render_price_table(replace(prices, prices=kept), gpus=(), now=now))
+    return 0

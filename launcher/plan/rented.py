@@ -1,0 +1,59 @@
+"""The machines a run could rent, and the estimate on the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from launcher.estimate.calibration import Lesson, calibrated
+from launcher.estimate.estimate import Estimate, estimate
+from launcher.estimate.gpus import GpuCount
+from launcher.estimate.hardware import cards
+from launcher.plan.offer import Offer
+from launcher.plan.offers import Wish, offers_for
+from launcher.plan.prices import PriceList
+from launcher.plan.saves import Saves, saves_of
+from launcher.plan.target import Target
+
+if TYPE_CHECKING:
+    from runtime.config.schema import TrainingConfig
+
+
+def rented_offers(config: TrainingConfig, made: Estimate, target: Target, prices: PriceList, lessons: Sequence[Lesson] = ()) -> list[Offer]:
+    """The offers for a run estimated as `made` on any of the target's kinds of GPUs."""
+    launch = config.launch
+
+    def priced(kind: GpuCount) -> tuple[Estimate, Saves]:
+        there = _on(config, made, kind, target, lessons)
+        return there, saves_in(config, there)
+
+    wish = Wish(
+        gpus=target.kinds,
+        nodes=target.hardware.nodes,
+        spot=target.spot,
+        clouds=frozenset({target.cloud}) if target.cloud else frozenset(),
+        regions=frozenset({target.region}) if target.region else frozenset(),
+        max_cost_usd=launch.max_cost_usd,
+        storage=launch.storage,
+    )
+    return offers_for(wish, prices, priced)
+
+
+def chosen(config: TrainingConfig, made: Estimate, target: Target, offers: Sequence[Offer], lessons: Sequence[Lesson]) -> Estimate:
+    """The estimate on the GPUs of the best offer, with its cost; as it was where there is none."""
+    if not offers:
+        return made
+    best = offers[0]
+    kind = next((kind for kind in target.kinds if best.gpus.endswith(str(kind))), target.kinds[0])
+    return replace(_on(config, made, kind, target, lessons), cost=best.expected_usd)
+
+
+def saves_in(config: TrainingConfig, made: Estimate) -> Saves:
+    """The saves of a run estimated as `made`."""
+    return saves_of(made.model.facts, made.step.workload, made.steps, made.time, kept=config.save_total_limit)
+
+
+def _on(config: TrainingConfig, made: Estimate, kind: GpuCount, target: Target, lessons: Sequence[Lesson]) -> Estimate:
+    hardware = cards(kind, nodes=target.hardware.nodes)
+    return made if hardware == made.hardware else calibrated(estimate(config, made.model, hardware, made.data), lessons)

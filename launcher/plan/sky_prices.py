@@ -1,0 +1,93 @@
+"""Prices from SkyPilot's catalog, of every cloud it knows. No other module imports SkyPilot for prices: it takes seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from launcher.plan.prices import Price, PriceList, sane
+from runtime.config.problem import ExitCode, Problem, UserError
+
+
+def fetch_prices(gpus: tuple[str, ...] = (), *, report: Callable[[str], None] = lambda _: None) -> PriceList:
+    """The catalog's prices, each cloud's cheapest zone in every region; of the kinds in `gpus` (SkyPilot's names) only, when given.
+
+    `report` is told each cloud's name before it is read.
+
+    SkyPilot downloads what it lacks or what has become old. A cloud whose catalog cannot be had is left out. Raises UserError when SkyPilot is not
+    installed, or when no catalog can be read at all.
+    """
+    try:
+        from sky import catalog
+        from sky.catalog import common
+        from sky.skylet import constants
+    except ImportError as error:
+        raise UserError(
+            Problem(
+                code="not-installed",
+                message="prices come from SkyPilot's catalog, and SkyPilot is not installed beside the launcher",
+                fix="pip install 'finetune-launcher[cloud]'",
+            ),
+            exit_code=ExitCode.REMOTE_REFUSED,
+        ) from error
+    logging.getLogger("sky").setLevel(logging.CRITICAL)
+    pattern = "|".join(f"^{name}$" for name in gpus) or None
+    rows: list[Price] = []
+    times: list[float] = []
+    failed: list[str] = []
+    for cloud in constants.ALL_CLOUDS:
+        if cloud in _WITHOUT_PRICES:
+            continue
+        report(cloud)
+        try:
+            # Each cloud alone: one that cannot be reached must not hide the others. SkyPilot prints messages of its own protocol meanwhile.
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                found = catalog.list_accelerators(gpus_only=True, name_filter=pattern, clouds=cloud, all_regions=True)
+        except Exception as error:  # noqa: BLE001 - whatever a cloud's adaptor raises, it has no prices to give
+            failed.append(f"{cloud} ({type(error).__name__})")
+            continue
+        rows += [price for items in found.values() for item in items if (price := _price(cloud, item)) is not None]
+        with contextlib.suppress(OSError):
+            times.append(Path(common.get_catalog_path(f"{cloud}/vms.csv")).stat().st_mtime)
+    if not rows and failed:
+        raise UserError(
+            Problem(
+                code="no-prices",
+                message=f"no cloud's catalog can be read: {', '.join(failed[:4])}" + (" …" if len(failed) > 4 else ""),
+                fix="check the network, then run `launcher offers --refresh` again",
+            ),
+            exit_code=ExitCode.REMOTE_REFUSED,
+        )
+    return sane(rows, as_of=min(times, default=time.time()))
+
+
+# Machines of one's own have no price list.
+_WITHOUT_PRICES = frozenset({"kubernetes", "ssh", "slurm", "vsphere", "local"})
+
+
+def _price(cloud: str, item: Any) -> Price | None:
+    count = float(item.accelerator_count)
+    if count < 1 or count != int(count):
+        return None  # a slice of a GPU
+    return Price(
+        cloud=cloud,
+        region=str(item.region),
+        instance=str(item.instance_type or "") or f"{item.accelerator_name}:{int(count)}",
+        gpu=str(item.accelerator_name),
+        count=int(count),
+        usd_per_h=_number(item.price),
+        spot_usd_per_h=_number(item.spot_price),
+    )
+
+
+def _number(value: Any) -> float | None:
+    if value is None:
+        return None
+    number = float(value)
+    return None if math.isnan(number) else number

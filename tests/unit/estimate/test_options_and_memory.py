@@ -1,0 +1,133 @@
+"""Every option that changes memory changes the estimate, and in the right direction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from launcher.estimate.estimate import MemoryEstimate, memory_estimate
+from launcher.estimate.gpus import parse_gpus
+from launcher.estimate.hardware import cards
+from launcher.estimate.model_source import find_model
+from launcher.estimate.recipe_step import step_of
+from runtime.config.schema import TrainingConfig
+
+FULL: dict[str, Any] = {
+    "base_model": "meta-llama/Llama-3.1-8B",
+    "learning_rate": 1e-5,
+    "datasets": [{"path": "x", "type": "alpaca"}],
+    "bf16": True,
+    "sequence_len": 4096,
+    "micro_batch_size": 4,
+    "sample_packing": True,
+    "flash_attention": True,
+    "optimizer": "adamw_torch",
+}
+LORA = FULL | {"adapter": "lora", "lora_r": 16, "lora_alpha": 16, "lora_target_linear": True}
+QLORA = LORA | {"adapter": "qlora", "load_in_4bit": True}
+CHECKED = {"gradient_checkpointing": True}
+LONG = LORA | CHECKED | {"micro_batch_size": 1, "sequence_len": 32768, "chunked_cross_entropy": True}
+# A step whose peak is the optimizer's, not the logits'.
+STEP = FULL | CHECKED | {"micro_batch_size": 1, "sequence_len": 1024}
+DPO = LORA | {"rl": "dpo", "micro_batch_size": 1, "datasets": [{"path": "x", "type": "chatml.intel"}]}
+GRPO = LORA | {"rl": "grpo", "micro_batch_size": 1, "trl": {"max_completion_length": 1024}}
+
+
+def memory(options: dict[str, Any], gpus: str = "H200:1") -> MemoryEstimate:
+    config = TrainingConfig.model_validate(options)
+    model = find_model(config.base_model, environment={})
+    hardware = cards(parse_gpus(gpus))
+    return memory_estimate(model.facts, step_of(config, model.facts, hardware.place), hardware, one_length=True)
+
+
+LESS = [
+    (FULL, {"micro_batch_size": 2}),
+    (FULL, {"sequence_len": 2048}),
+    (FULL, CHECKED),
+    (FULL | CHECKED, {"gradient_checkpointing": "offload"}),
+    (LONG, {"activation_offloading": True}),
+    (FULL, CHECKED | {"selective_checkpointing": True}),
+    (FULL, {"torch_compile": True}),
+    (FULL, {"chunked_cross_entropy": True}),
+    (FULL, {"cut_cross_entropy": True}),
+    (FULL, {"liger_fused_linear_cross_entropy": True}),
+    (FULL, {"liger_cross_entropy": True}),
+    (FULL, {"liger_rms_norm": True}),
+    (FULL, {"liger_glu_activation": True}),
+    (LONG, {"tiled_mlp": True, "tiled_mlp_num_shards": 8}),
+    (STEP, {"optimizer": "adamw_torch_fused"}),
+    (STEP, {"optimizer": "adamw_bnb_8bit"}),
+    (STEP | {"optimizer": "adamw_bnb_8bit"}, {"optimizer": "paged_adamw_8bit"}),
+    (STEP, {"optimizer": "adafactor"}),
+    (STEP, {"optimizer": "lion_8bit"}),
+    (STEP, {"optimizer": "lomo"}),
+    (STEP, {"spectrum_top_fraction": 0.25}),
+    (STEP, {"lisa_n_layers": 4}),
+    (STEP, {"unfrozen_parameters": ["model.embed_tokens.weight$", r"model.layers.[0-3]\."]}),
+    (STEP | {"unfrozen_parameters": ["model.embed_tokens.weight$"]}, {"unfrozen_parameters": ["model.embed_tokens.weight$[:1000]"]}),
+    (STEP | {"gradient_accumulation_steps": 8, "micro_batch_size": 8}, {"gradient_accumulation_steps": 1}),
+    (FULL, {"adapter": "lora", "lora_r": 16, "lora_alpha": 16, "lora_target_linear": True}),
+    (LORA, {"adapter": "qlora", "load_in_4bit": True}),
+    (LORA, {"load_in_8bit": True}),
+    (QLORA | {"bnb_config_kwargs": {"bnb_4bit_use_double_quant": False}}, {"bnb_config_kwargs": {"bnb_4bit_use_double_quant": True}}),
+    (LORA, {"lora_r": 8}),
+    (LORA, {"lora_target_linear": None, "lora_target_modules": ["q_proj", "v_proj"]}),
+    (LORA, {"peft_autocast_adapter_dtype": False}),
+    (LORA | {"lora_dropout": 0.1} | CHECKED | {"chunked_cross_entropy": True}, {"lora_dropout": 0.0}),
+    (LORA | {"peft_use_dora": True}, {"peft_use_dora": False}),
+    (LORA | {"lora_modules_to_save": ["embed_tokens", "lm_head"]}, {"lora_modules_to_save": None}),
+    (FULL | {"bf16": False, "float32": True}, {"bf16": True, "float32": None}),
+    (FULL | {"flash_attention": None, "eager_attention": True}, {"flash_attention": True, "eager_attention": None}),
+    (STEP | {"val_set_size": 0.1, "eval_batch_size": 64}, {"eval_batch_size": 1}),
+    (DPO | {"adapter": None, "lora_r": None, "lora_alpha": None, "lora_target_linear": None}, {"rl": None}),
+    (DPO, {"rl": None}),
+    (GRPO, {"trl": {"max_completion_length": 1024, "use_liger_loss": True}}),
+    (
+        GRPO | {"trl": {"use_vllm": True, "vllm_mode": "colocate"}, "vllm": {"gpu_memory_utilization": 0.4}},
+        {"vllm": {"gpu_memory_utilization": 0.2}},
+    ),
+    (
+        GRPO | {"trl": {"use_vllm": True, "vllm_mode": "colocate"}, "vllm": {"gpu_memory_utilization": 0.4}},
+        {"trl": {"use_vllm": True, "vllm_mode": "colocate", "vllm_enable_sleep_mode": True}},
+    ),
+    (
+        GRPO | {"adapter": None, "lora_r": None, "lora_alpha": None, "lora_target_linear": None, "rl_beta": 0.1},
+        {"rl_beta": 0.0},
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "change"), LESS, ids=[str(list(change)[-1]) + f"-{n}" for n, (_, change) in enumerate(LESS)])
+def test_the_change_needs_less(options: dict[str, Any], change: dict[str, Any]) -> None:
+    before, after = memory(options), memory(options | change)
+    assert after.held.value < before.held.value
+
+
+SHARDED = [
+    ({}, {"fsdp_config": {}}),
+    ({"fsdp_config": {}}, {"fsdp_config": {"offload_params": True}}),
+    ({"fsdp_config": {"reshard_after_forward": False}}, {"fsdp_config": {"reshard_after_forward": True}}),
+    ({}, {"deepspeed": {"zero_optimization": {"stage": 2}}}),
+    ({"deepspeed": {"zero_optimization": {"stage": 2}}}, {"deepspeed": {"zero_optimization": {"stage": 3}}}),
+    (
+        {"deepspeed": {"zero_optimization": {"stage": 3}}},
+        {"deepspeed": {"zero_optimization": {"stage": 3, "offload_optimizer": {"device": "cpu"}}}},
+    ),
+    ({"sequence_len": 65536}, {"context_parallel_size": 8, "sequence_len": 65536}),
+]
+
+
+@pytest.mark.parametrize(("options", "change"), SHARDED, ids=range(len(SHARDED)))
+def test_spreading_over_eight_cards_needs_less(options: dict[str, Any], change: dict[str, Any]) -> None:
+    base = FULL | CHECKED | {"micro_batch_size": 1}
+    assert memory(base | options | change, "H200:8").held.value < memory(base | options, "H200:8").held.value
+
+
+@pytest.mark.parametrize(
+    "options", [FULL | CHECKED | {"fsdp_config": {}}, FULL | CHECKED | {"deepspeed": {"zero_optimization": {"stage": 3}}}]
+)
+def test_more_cards_never_need_more_each(options: dict[str, Any]) -> None:
+    needs = [memory(options, f"H200:{count}").peak.tensors_gib for count in (2, 4, 8)]
+    assert needs == sorted(needs, reverse=True)
+    assert needs[0] > needs[-1]
