@@ -33,11 +33,14 @@ class Command:
 
 
 COMMANDS = (
+    Command(name="families", summary="List recipe families: sizes, methods, licences, memory."),
+    Command(name="new", summary="Write a recipe for a family, a size and a method."),
     Command(name="render", summary="Print the plain training config of a recipe."),
     Command(name="validate", summary="Show every problem of recipes, with line numbers and fixes."),
     Command(name="explain", summary="Explain one option: meaning, type, default, effect."),
     Command(name="schema", summary="Print the JSON Schema of recipes for editors."),
     Command(name="estimate", summary="Estimate memory, time and cost of a recipe."),
+    Command(name="offers", summary="List what machines with GPUs cost."),
     Command(name="plan", summary="Decide and pin everything about a run before it starts."),
     Command(name="up", summary="Plan, confirm and run a recipe."),
     Command(name="ps", summary="List runs, the newest first."),

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from launcher.cli.completing import run_names
+
 
 def chat(
-    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.")],
+    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.", autocompletion=run_names)],
     prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Say this and leave. Without it, and at a terminal: a conversation.")
     ] = None,

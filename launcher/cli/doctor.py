@@ -6,9 +6,13 @@ from typing import Annotated
 
 import typer
 
+from launcher.cli.completing import run_names
+
 
 def doctor(
-    run: Annotated[str | None, typer.Argument(help="Name of one run, or the beginning of it; all runs when left out.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="Name of one run, or the beginning of it; all runs when left out.", autocompletion=run_names)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Find lost runs, leaks and leftovers, and say what to do. Changes nothing."""

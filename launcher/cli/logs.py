@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from launcher.cli.completing import run_names
+
 
 def logs(
-    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.")],
+    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.", autocompletion=run_names)],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends; Ctrl-C leaves the run alone.")] = False,
     lines: Annotated[int | None, typer.Option("--lines", "-n", min=0, help="Only the last lines; all by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

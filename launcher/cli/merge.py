@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from launcher.cli.completing import run_names
+
 
 def merge(
-    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.")],
+    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.", autocompletion=run_names)],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Merge the trained adapter of a run into its base model, into `final/merged`."""

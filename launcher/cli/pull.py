@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from launcher.cli.completing import run_names
+
 
 def pull(
-    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.")],
+    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.", autocompletion=run_names)],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to copy into; it must be empty or missing. Default: ./RUN.")
     ] = None,

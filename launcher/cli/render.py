@@ -27,13 +27,13 @@ def render(
 ) -> None:
     """Print the plain training config of a recipe."""
     from launcher.cli.output import emit_json, note_problems, say
+    from launcher.estimate.target_facts import template_target
     from launcher.recipe.load import load_recipe
-    from launcher.recipe.target import read_target
     from launcher.recipe.template import read_variables
     from runtime.config.plain import dump_yaml
     from runtime.config.problem import UserError
 
-    checked = load_recipe(file, sets=sets or [], variables=read_variables(variables or []), target=read_target(gpus)).checked
+    checked = load_recipe(file, sets=sets or [], variables=read_variables(variables or []), target=template_target(gpus)).checked
     if checked.config is None:
         raise UserError(checked.errors)
     text = dump_yaml(checked.config)

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from launcher.cli.completing import run_names
+
 
 def resume(
-    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.")],
+    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.", autocompletion=run_names)],
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once it has started; do not watch it.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only say how it ended.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

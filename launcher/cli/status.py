@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from launcher.cli.completing import run_names
+
 
 def status(
-    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.")],
+    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.", autocompletion=run_names)],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show one run: its state, progress, checkpoints and attempts."""

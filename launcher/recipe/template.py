@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from launcher.recipe.template_folders import ENDINGS, loader_of
 from runtime.config.problem import Problem, UserError
 
+if TYPE_CHECKING:
+    from jinja2.sandbox import SandboxedEnvironment
+
+_OWN_NAME = "In a template of a shipped one's name, extend the shipped one as `shipped/NAME`."
 _MARKS = re.compile(r"\{\{|\{%|\{#")
 # Values that are templates themselves, rendered row by row in training and never here.
 _TEMPLATE_KEYS = re.compile(
@@ -21,29 +28,43 @@ def is_template(path: Path | str, text: str) -> bool:
     return str(path).endswith(".j2") or _MARKS.search(_without_inner_templates(text)) is not None
 
 
-def render_template(text: str, *, file: str, variables: Mapping[str, Any], target: Mapping[str, Any] | None = None) -> str:
-    """The recipe with its variables filled in. `target` becomes the namespace `gpu`. Raises UserError for broken templates and unknown variables."""
-    import jinja2
-    from jinja2.sandbox import SandboxedEnvironment
+def render_template(
+    text: str, *, file: str, variables: Mapping[str, Any], target: Mapping[str, Any] | None = None, folders: Sequence[Path] = ()
+) -> str:
+    """The recipe with its variables filled in. `target` becomes the namespace `gpu`; `{% extends %}` and `{% include %}` find templates in `folders`.
 
-    environment = SandboxedEnvironment(
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True, autoescape=False
-    )
-    environment.filters["yaml"] = _as_yaml
+    Raises UserError for broken templates, unknown variables, and templates that are not in those folders.
+    """
+    import jinja2
+
+    environment = _environment(tuple(folders))
     try:
         rendered: str = environment.from_string(text).render({**variables, "gpu": dict(target or {})})
     except jinja2.TemplateSyntaxError as error:
         raise UserError(
-            Problem(code="yaml", message=f"the template is broken: {error.message}", fix="Check the braces.", file=file, line=error.lineno)
+            Problem(
+                code="yaml",
+                message=f"the template is broken: {error.message}",
+                fix="Check the braces.",
+                file=error.filename or file,
+                line=error.lineno,
+            )
+        ) from None
+    except jinja2.TemplateNotFound as error:
+        fix = "It is looked for in --templates, in $LAUNCHER_TEMPLATES and among the shipped ones."
+        raise UserError(
+            Problem(code="missing-file", message=f"there is no template '{error.name}'", fix=fix, **_place(error, file))
         ) from None
     except jinja2.UndefinedError as error:
         name = _undefined_name(error)
         fix = f"Give it a value: --var {name}=…" if name else "Give it a value with --var."
         raise UserError(
-            Problem(code="missing", message=f"the template needs a variable: {error.message}", fix=fix, file=file, line=_line(error))
+            Problem(code="missing", message=f"the template needs a variable: {error.message}", fix=fix, **_place(error, file))
         ) from None
+    except RecursionError:
+        raise UserError(Problem(code="yaml", message="the template builds on itself without end", fix=_OWN_NAME, file=file)) from None
     except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
-        raise UserError(Problem(code="yaml", message=f"the template cannot be rendered: {error}", file=file, line=_line(error))) from None
+        raise UserError(Problem(code="yaml", message=f"the template cannot be rendered: {error}", **_place(error, file))) from None
     return rendered
 
 
@@ -87,6 +108,25 @@ def _without_inner_templates(text: str) -> str:
     return "\n".join(kept)
 
 
+@cache
+def _environment(folders: tuple[Path, ...]) -> SandboxedEnvironment:
+    import jinja2
+    from jinja2.sandbox import SandboxedEnvironment
+
+    environment = SandboxedEnvironment(
+        loader=loader_of(folders),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+    environment.filters["yaml"] = _as_yaml
+    environment.filters["block"] = _as_block
+    environment.filters["number"] = _as_number
+    return environment
+
+
 def _as_yaml(value: Any) -> str:
     """The value as one line of YAML, for texts that may hold anything."""
     import json
@@ -94,16 +134,30 @@ def _as_yaml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def _as_block(value: Any) -> str:
+    """The value as lines of YAML, in the order it has."""
+    import yaml
+
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000).rstrip("\n")
+
+
+def _as_number(value: float) -> str:
+    """A number without an exponent, which YAML 1.1 would take for text."""
+    return format(Decimal(repr(value)), "f")
+
+
 def _undefined_name(error: Exception) -> str:
     found = re.search(r"'(\w+)' is undefined", str(error))
     return found[1] if found else ""
 
 
-def _line(error: BaseException) -> int | None:
-    """The line of the template that an error arose on."""
-    trace, line = error.__traceback__, None
+def _place(error: BaseException, file: str) -> dict[str, Any]:
+    """File and line of the template that an error arose in: `file` itself, or one it builds on."""
+    trace = error.__traceback__
+    place: dict[str, Any] = {"file": file, "line": None}
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == "<template>":
-            line = trace.tb_lineno
+        name = trace.tb_frame.f_code.co_filename
+        if name == "<template>" or name.endswith(ENDINGS):
+            place = {"file": file if name == "<template>" else name, "line": trace.tb_lineno}
         trace = trace.tb_next
-    return line
+    return place

@@ -40,7 +40,7 @@ def test_every_problem_of_every_file_is_shown(recipes: Path, capsys: pytest.Capt
         "bad.yml:6:1: unknown key 'lora_alhpa'",
         "did you mean 'lora_alpha'?",
         "bad.yml:7:1: warning: 'model_type'",
-        "broken.yml:2",
+        "broken.yml:1:4",
         "none.yml",
     ):
         assert said in err, err
@@ -90,3 +90,40 @@ def test_explain_and_schema_answer(capsys: pytest.CaptureFixture[str], tmp_path:
     target = tmp_path / "schema.json"
     run(capsys, "schema", "-o", str(target))
     assert "properties" in json.loads(target.read_text())
+
+
+def test_a_recipe_is_checked_against_the_gpus_it_is_for(recipes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("new.yml").write_text(GOOD + "bf16: true\ntf32: auto\n")
+    assert run(capsys, "validate", "new.yml") == (0, "new.yml: valid\n", "")
+    assert run(capsys, "validate", "new.yml", "--gpus", "A100:8") == (
+        0,
+        "new.yml: valid\n  tf32: auto is true, as A100 has TF32 units\n",
+        "",
+    )
+    code, out, err = run(capsys, "validate", "new.yml", "--gpus", "T4:2")
+    assert (code, out) == (2, "")
+    assert "new.yml:6:1: bf16 needs a GPU of compute capability 8.0 or above, and this run is on T4" in err
+    answer = json.loads(run(capsys, "validate", "new.yml", "--gpus", "V100", "--json")[1])["data"]["files"][0]
+    assert [(error["code"], error["path"], error["line"]) for error in answer["errors"]] == [("environment", "bf16", 6)]
+    assert answer["resolved"] == [{"option": "tf32", "value": False, "why": "V100 lacks TF32 units"}]
+
+
+def test_the_launch_section_names_gpus_too(recipes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("new.yml").write_text(GOOD + "bf16: true\nlaunch:\n  gpus: [A100:2, T4:2]\n")
+    code, _, err = run(capsys, "validate", "new.yml")
+    assert code == 2
+    assert "new.yml:6:1: bf16 needs" in err
+    assert "T4" in err
+    assert run(capsys, "validate", "new.yml", "--gpus", "A100")[0] == 0
+    Path("odd.yml").write_text(GOOD + "launch:\n  gpus: [A100:2, TX:2]\n")
+    code, _, err = run(capsys, "validate", "odd.yml")
+    assert code == 2
+    assert "odd.yml:7:18: no GPU kind is called 'TX'" in err
+
+
+def test_nodes_multiply_the_gpus(recipes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("wide.yml").write_text(GOOD + "device_map: auto\n")
+    assert run(capsys, "validate", "wide.yml", "--gpus", "A100:1")[0] == 0
+    code, _, err = run(capsys, "validate", "wide.yml", "--gpus", "A100:1", "--nodes", "2")
+    assert code == 2
+    assert "this run has 2 processes" in err
