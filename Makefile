@@ -18,7 +18,8 @@ RUFF := .venv-train/bin/ruff
 TRAIN_PYTHON := $(CURDIR)/.venv-train/bin/python
 RECIPE ?= examples/quickstart.yml
 # What runs a second time, beside SkyPilot. The rest of tests/integration starts the same processes in either environment.
-LAPTOP_TESTS := tests/unit tests/contract tests/integration/test_environments.py tests/integration/local_backend/test_one_run.py
+LAPTOP_TESTS := tests/unit tests/contract tests/integration/test_environments.py tests/integration/test_prices_of_skypilot.py \
+	tests/integration/local_backend/test_one_run.py
 
 .PHONY: help demo test lint format bench docs clean
 
@@ -45,9 +46,11 @@ format: .venv-train/.made ## Put the code into shape
 
 bench: .venv-train/.made ## Measure, and write benchmarks/results
 	.venv-train/bin/python benchmarks/startup.py
+	.venv-train/bin/python benchmarks/validate.py
 
-docs: .venv-train/.made ## Write again what is generated: the demo's rows
+docs: .venv-train/.made ## Write again what is generated: the demo's rows, the reference of options
 	.venv-train/bin/python examples/build_dataset.py
+	.venv-train/bin/python docs/build_config.py
 
 clean: ## Remove environments, caches and build results; runs stay
 	rm -rf .venv .venv-train .venv-cloud build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache benchmarks/work

@@ -66,16 +66,24 @@ def preprocess(recipe: Recipe, overrides: Overrides = [], as_json: Json = False)
 
 @app.command()
 def evaluate(recipe: Recipe, overrides: Overrides = [], as_json: Json = False) -> None:  # noqa: B006
-    """Measure the trained model on the recipe's validation rows."""
+    """Measure the trained model on the recipe's validation rows, and on the benchmarks of `lm_eval_tasks`."""
     with _answering("evaluate", as_json) as answer:
         config = _load(recipe, overrides, answer)
         _quiet(config)
         from runtime.publish.evaluation import evaluate as measure
         from runtime.publish.trained import best_of
 
-        result = measure(config, best_of(_final(config)))
-        answer.data = asdict(result) | {"path": str(result.path)}
-        answer.say(f"loss {result.loss:.4f}, perplexity {result.perplexity:.2f} on {result.rows:,} rows")
+        folder, answer.data = best_of(_final(config)), {}
+        if config.val_set_size or config.test_datasets or not config.lm_eval_tasks:
+            result = measure(config, folder)
+            answer.data = asdict(result) | {"path": str(result.path)}
+            answer.say(f"loss {result.loss:.4f}, perplexity {result.perplexity:.2f} on {result.rows:,} rows")
+        if config.lm_eval_tasks:
+            from runtime.publish.benchmark import benchmark_now
+
+            benchmark, file = benchmark_now(config, folder, Path(config.output_dir).expanduser())
+            answer.data |= {"path": str(folder), "benchmark": benchmark.scores, "benchmark_path": str(file)}
+            answer.say(f"{benchmark.sentence()}\nall results: {file}")
 
 
 @app.command()

@@ -15,12 +15,14 @@ Event = dict[str, Any]
 class EventLog:
     """Appends events to `path`. One write call a line, so that two processes of one machine may share the file.
 
-    A kill can leave half a line at the end of the file; opening the log ends that line, and readers skip what does not parse.
+    A kill can leave half a line at the end of the file; opening the log ends that line, and readers skip what does not parse. `listeners` are told of each
+    event once it is written.
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self._clock = clock
+        self.listeners: list[Callable[[Event], None]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         _end_torn_line(path)
 
@@ -33,6 +35,8 @@ class EventLog:
             os.write(descriptor, line.encode())
         finally:
             os.close(descriptor)
+        for listener in self.listeners:
+            listener(event)
         return event
 
 

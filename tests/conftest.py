@@ -12,6 +12,7 @@ import pytest
 
 # No test sees or touches the user's own runs; each worker process has a state folder of its own.
 os.environ["LAUNCHER_STATE_DIR"] = tempfile.mkdtemp(prefix="launcher-state-")
+os.environ["LAUNCHER_PRICES"] = str(Path(os.environ["LAUNCHER_STATE_DIR"]) / "prices.json")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 _NEEDED = {"train": "torch", "cloud": "sky"}

@@ -51,6 +51,12 @@ def attention() -> Choices:
 
 
 @cache
+def experts() -> Choices:
+    """Ways to compute the experts of a mixture, by transformers' names."""
+    return _from("implementation of experts", "experts", "experts_not_built")
+
+
+@cache
 def adapters() -> Choices:
     """Kinds of adapters."""
     return _from("adapter", "adapters", "adapters_not_built")
@@ -60,8 +66,14 @@ def adapters() -> Choices:
 def dataset_types() -> Choices:
     """Prompt strategies, as the data half lists them, and the names preference methods use."""
     lists = _read("data/names.json")
-    known = frozenset(lists["dataset_types_not_built"]) | frozenset(_read("config/choices.json")["preference_types"])
+    known = frozenset(lists["dataset_types_not_built"]) | preference_types()
     return Choices(what="dataset type", built=frozenset(lists["dataset_types"]), known=known - frozenset(lists["dataset_types"]))
+
+
+@cache
+def preference_types() -> frozenset[str]:
+    """Dataset types of methods that compare answers."""
+    return frozenset(_read("config/choices.json")["preference_types"])
 
 
 @cache

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from runtime.config.document import Document
+from runtime.config.plugins import listed
 
 # A tracker is used when its project is named: (the switch, what turns it on).
 _SWITCHES = MappingProxyType(
@@ -26,3 +27,9 @@ def complete(document: Document, values: dict[str, Any]) -> None:
         if cause is not None and switch not in document.values:
             values[switch] = True
             document.positions[(switch,)] = document.position((cause,))
+    entries = values.get("plugins")
+    for plugin in listed(entries if isinstance(entries, list) else ()):
+        for name, value in plugin.defaults:
+            if name not in document.values:
+                values[name] = value
+                document.positions[(name,)] = document.position(("plugins",))

@@ -16,7 +16,11 @@ Path = tuple[str | int, ...]
 # YAML 1.1 wants a dot and a sign in a float, so `1e-5` reads as text there; nobody who writes it means text.
 _EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "timestamp", "binary", "value", "merge")}
+_NOT_ALLOWED = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_LARGEST = 2**63 - 1  # what the training stack and JSON readers keep exactly as a whole number
 _DEEPEST = 50  # levels; a recipe has five or six
+_OPENING = re.compile(r"[\[{:?-]")  # every level of nesting costs one of these characters
+_HARMLESS = 1_000  # levels that the C composer, which knows no limit, builds without overflowing its stack
 _MOST_VALUES = 50_000  # far above any recipe; stops texts whose aliases multiply without end
 
 
@@ -47,13 +51,17 @@ class Document:
             path = path[:-1]
         return Position()
 
-    def problem(self, path: Path, *, code: str, message: str, fix: str = "", suggestion: str | None = None) -> Problem:
-        """A problem placed at `path`."""
+    def problem(
+        self, path: Path, *, code: str, message: str, fix: str = "", suggestion: str | None = None, near: tuple[str, ...] = ()
+    ) -> Problem:
+        """A problem placed at `path`, or where the first of the options `near` stands that are written when it is not."""
         position = self.position(path)
+        if position == Position():
+            position = next((self.positions[(name,)] for name in near if (name,) in self.positions), position)
         return Problem(
             code=code,
-            message=message,
-            fix=fix,
+            message=_printable(message),
+            fix=_printable(fix),
             path=dotted(path),
             file="" if position.origin else self.file,
             line=position.line,
@@ -77,6 +85,11 @@ def dotted(path: Path) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) and text else f".{part}" if text else str(part)
     return text
+
+
+def _printable(text: str) -> str:
+    """The text with control characters written out: a recipe's own words must not steer the terminal."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def read(text: str, *, file: str) -> Document:
@@ -114,6 +127,7 @@ def read_value(text: str, *, place: str) -> Any:
 def _compose(text: str, file: str) -> yaml.Node | None:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
+        _refuse_depth(loader, text, file)
         reader = loader(text)
         try:
             node: yaml.Node | None = reader.get_single_node()
@@ -121,14 +135,44 @@ def _compose(text: str, file: str) -> yaml.Node | None:
             reader.dispose()
     except yaml.MarkedYAMLError as error:
         raise _translated(error, text, file) from None
-    except (RecursionError, UnicodeEncodeError) as error:
-        said = (
-            "brackets or indentation are nested too deeply" if isinstance(error, RecursionError) else "the text holds half of a character"
-        )
-        raise BrokenYamlError(Problem(code="yaml", message=said, fix="Check that the file is a recipe.", file=file)) from None
-    except yaml.YAMLError as error:
-        raise BrokenYamlError(Problem(code="yaml", message=f"the text cannot be read: {' '.join(str(error).split())}", file=file)) from None
+    except (yaml.YAMLError, UnicodeEncodeError, RecursionError) as error:
+        raise _unreadable(error, text, file) from None
     return node
+
+
+def _unreadable(error: Exception, text: str, file: str) -> BrokenYamlError:
+    """The problem of a text that no parser gets through, at the first character that YAML does not allow."""
+    found = _NOT_ALLOWED.search(text)
+    if found is None:
+        said, fix = f"the text cannot be read: {' '.join(str(error).split())}", "Check that the file is a recipe."
+        return BrokenYamlError(Problem(code="yaml", message=_printable(said), fix=fix, file=file, line=1))
+    before = text[: found.start()]
+    return BrokenYamlError(
+        Problem(
+            code="yaml",
+            message=f"the character U+{ord(found[0]):04X} is not allowed in a text",
+            fix="Remove it: it is often pasted in unseen. A file full of them is no UTF-8 text.",
+            file=file,
+            line=before.count("\n") + 1,
+            column=found.start() - before.rfind("\n"),
+        )
+    )
+
+
+def _refuse_depth(loader: Any, text: str, file: str) -> None:
+    """Raise BrokenYamlError for nesting that would overflow the stack of the composer, which ends the process instead of raising."""
+    if len(_OPENING.findall(text)) <= _HARMLESS:
+        return
+    depth = 0
+    reader = loader(text)
+    try:
+        while reader.check_event():
+            event = reader.get_event()
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise _broken(file, event.start_mark, "brackets or indentation are nested too deeply", "Check that the file is a recipe.")
+    finally:
+        reader.dispose()
 
 
 class _Builder:
@@ -140,14 +184,7 @@ class _Builder:
         self._scalars = yaml.constructor.SafeConstructor()
 
     def value(self, node: yaml.Node, path: Path, open_nodes: frozenset[int]) -> Any:
-        self._count += 1
-        if self._count > _MOST_VALUES:
-            raise _broken(
-                self._document.file,
-                node.start_mark,
-                f"the text expands to more than {_MOST_VALUES} values",
-                "Aliases inside aliases multiply; write the values out.",
-            )
+        self._counted(node)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
         if len(open_nodes) > _DEEPEST:
@@ -158,6 +195,7 @@ class _Builder:
             raise _broken(self._document.file, node.start_mark, "an alias refers to the value it stands in", "Write the value out.")
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path, open_nodes)
+        self._refuse_tag(node, "tag:yaml.org,2002:seq")
         inner = open_nodes | {id(node)}
         items = []
         for index, child in enumerate(node.value):
@@ -166,6 +204,7 @@ class _Builder:
         return items
 
     def mapping(self, node: yaml.MappingNode, path: Path, open_nodes: frozenset[int]) -> dict[Any, Any]:
+        self._refuse_tag(node, "tag:yaml.org,2002:map")
         inner = open_nodes | {id(node)}
         result: dict[Any, Any] = {}
         merged: list[tuple[yaml.Node, yaml.Node]] = []
@@ -193,7 +232,18 @@ class _Builder:
                 result[key] = self.value(child, (*path, key), inner)
         return result
 
+    def _counted(self, node: yaml.Node) -> None:
+        self._count += 1
+        if self._count > _MOST_VALUES:
+            raise _broken(
+                self._document.file,
+                node.start_mark,
+                f"the text expands to more than {_MOST_VALUES} values",
+                "Aliases inside aliases multiply; write the values out.",
+            )
+
     def _merged_pairs(self, node: yaml.Node, open_nodes: frozenset[int]) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+        self._counted(node)
         if id(node) in open_nodes:
             raise _broken(self._document.file, node.start_mark, "a merge refers to the mapping it stands in", "Write the values out.")
         if isinstance(node, yaml.SequenceNode):
@@ -211,17 +261,21 @@ class _Builder:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 yield from self._merged_pairs(child, open_nodes | {id(node)})
             else:
+                self._counted(key_node)
                 yield key_node, child
+
+    def _refuse_tag(self, node: yaml.Node, *meant: str) -> None:
+        if node.tag not in meant:
+            said = f"the tag {node.tag.removeprefix('tag:yaml.org,2002:')!r} has no meaning in a recipe"
+            raise _broken(self._document.file, node.start_mark, said, "Remove the tag.")
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         text = node.value
         kind = node.tag.rpartition(":")[2]
-        if node.tag not in _PLAIN_TAGS:
+        self._refuse_tag(node, *_PLAIN_TAGS)
+        if "\0" in text:
             raise _broken(
-                self._document.file,
-                node.start_mark,
-                f"the tag {node.tag.removeprefix('tag:yaml.org,2002:')!r} has no meaning in a recipe",
-                "Remove the tag.",
+                self._document.file, node.start_mark, "a text with a NUL character", "Remove the `\\0`: no file name or text has one."
             )
         if kind == "str":
             return float(text) if not node.style and _EXPONENT.fullmatch(text) else text
@@ -232,14 +286,28 @@ class _Builder:
                 return self._scalars.construct_yaml_bool(node)
             # `1:30` is 90 in YAML 1.1; as text it gets a message that can be understood.
             if kind == "int" and ":" not in text:
-                return self._scalars.construct_yaml_int(node)
+                return self._whole_number(node)
             if kind == "float" and ":" not in text:
                 return self._scalars.construct_yaml_float(node)
         except (ValueError, KeyError):
             raise _broken(
-                self._document.file, node.start_mark, f"{text!r} cannot be read as {kind}", "Put it in quotes if it is text."
+                self._document.file, node.start_mark, f"{_short(text)!r} cannot be read as {kind}", "Put it in quotes if it is text."
             ) from None
         return text  # dates and the like stay the text they were written as
+
+    def _whole_number(self, node: yaml.ScalarNode) -> int:
+        value: int = self._scalars.construct_yaml_int(node)
+        digits = node.value.lstrip("+-")
+        if abs(value) > _LARGEST:
+            said, fix = f"{_short(node.value)!r} is too large for a whole number", "Put it in quotes if it is text."
+            raise _broken(self._document.file, node.start_mark, said, fix)
+        if value and digits.startswith("0") and digits[1:2].isdigit():
+            said, fix = (
+                f"{node.value} is {value} to some programs and {int(digits)} to others",
+                "Write it without the zero, or in quotes if it is text.",
+            )
+            raise _broken(self._document.file, node.start_mark, said, fix)
+        return value
 
     def _key(self, node: yaml.Node) -> Any:
         if not isinstance(node, yaml.ScalarNode):
@@ -257,8 +325,14 @@ class _Builder:
         self._document.positions[path] = Position(line=mark.line + 1, column=mark.column + 1)
 
 
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
 def _broken(file: str, mark: Any, message: str, fix: str, path: str = "") -> BrokenYamlError:
-    return BrokenYamlError(Problem(code="yaml", message=message, fix=fix, path=path, file=file, line=mark.line + 1, column=mark.column + 1))
+    return BrokenYamlError(
+        Problem(code="yaml", message=_printable(message), fix=fix, path=path, file=file, line=mark.line + 1, column=mark.column + 1)
+    )
 
 
 # What the parser says, what it means, what to do. The first match is used.
@@ -281,6 +355,11 @@ _MEANINGS: Mapping[str, tuple[str, str]] = {
     ),
     "found duplicate anchor": ("the anchor is defined twice", "Give the second one another name."),
     "found unknown escape character": ("an unknown escape in double quotes", "Use single quotes for text with backslashes."),
+    "did not find expected <document start>": ("text after the end of the recipe", "Keep one recipe in a file: remove the `...` line."),
+    "found invalid Unicode character escape code": (
+        "an escape in double quotes that stands for no character",
+        "Use single quotes for text with backslashes.",
+    ),
     "found another document": ("a second document starts here", "Keep one recipe in a file: remove the `---` line."),
     "block sequence entries are not allowed": ("a '-' where no list can start", "Start the list on the next line, under its key."),
     "did not find expected node content": ("a value is missing or starts with a character YAML reserves", "Put the value in quotes."),
@@ -311,5 +390,7 @@ def _translated(error: yaml.MarkedYAMLError, text: str, file: str) -> BrokenYaml
             )
     for phrase, (meaning, fix) in _MEANINGS.items():
         if phrase in said:
-            return _broken(file, mark, meaning, fix)
+            # What is never closed is best mended where it was opened.
+            opened = "never closed" in meaning or "not closed" in meaning
+            return _broken(file, error.context_mark if opened and error.context_mark else mark, meaning, fix)
     return _broken(file, mark, f"this is no YAML: {said}", "")

@@ -41,39 +41,72 @@ class Effect:
 # To support one more option, add its name to the line of the module that acts on it. A name with `[].` or `.` is an option of a section.
 _IMPLEMENTED = {
     "runtime.model.load": """base_model base_model_config type_of_model cls_model_config revision_of_model overrides_of_model_config overrides_of_model_kwargs
-        trust_remote_code reinit_weights resize_token_embeddings_to_32x mean_resizing_embeddings shrink_embeddings device_map max_memory unfrozen_parameters""",
-    "runtime.model.tokenizer": """tokenizer_config tokenizer_type tokenizer_use_fast tokenizer_legacy special_tokens special_tokens.bos_token special_tokens.eos_token
+        trust_remote_code reinit_weights resize_token_embeddings_to_32x mean_resizing_embeddings shrink_embeddings""",
+    "runtime.model.placement": "device_map max_memory gpu_memory_limit",
+    "runtime.model.experts": "experts_implementation",
+    "runtime.model.kernels": "use_kernels",
+    "runtime.model.untrained": "fix_untrained_tokens",
+    "runtime.model.norms": "fp32_norms fp32_norm_classes",
+    "runtime.model.tiled_mlp": "tiled_mlp tiled_mlp_num_shards",
+    "runtime.model.tokenizer": """chat_template chat_template_jinja default_system_message tokenizer_config tokenizer_type tokenizer_use_fast tokenizer_legacy special_tokens special_tokens.bos_token special_tokens.eos_token
         special_tokens.pad_token special_tokens.unk_token special_tokens.additional_special_tokens tokens added_tokens_overrides""",
-    "runtime.model.adapter": """adapter lora_model_dir embeddings_skip_upcast peft_autocast_adapter_dtype""",
-    "runtime.model.quantization": "load_in_4bit load_in_8bit bnb_config_kwargs",
+    "runtime.model.adapter": """adapter lora_model_dir embeddings_skip_upcast peft_autocast_adapter_dtype lora_fp32_gradients""",
+    "runtime.model.quantization": "load_in_4bit load_in_8bit bnb_config_kwargs model_quantization_config model_quantization_config_kwargs",
     "runtime.model.precision": "bfloat16 float16 float32",
-    "runtime.model.attention": "attn_implementation flash_attention sdp_attention flex_attention eager_attention",
-    "runtime.data.templates": "chat_template chat_template_jinja default_system_message datasets[].chat_template datasets[].chat_template_jinja",
-    "runtime.data.strategies": """chat_template_kwargs eot_tokens train_on_inputs datasets[].type datasets[].field_messages datasets[].field_tools
+    "runtime.model.attention": "attn_implementation flash_attention sdp_attention flex_attention eager_attention flex_attn_compile_kwargs",
+    "runtime.data.strategies": """datasets[].chat_template datasets[].chat_template_jinja datasets[].field chat_template_kwargs eot_tokens train_on_inputs datasets[].type datasets[].field_messages datasets[].field_tools
+        datasets[].logprobs_field datasets[].temperature
         datasets[].field_system datasets[].field_thinking datasets[].template_thinking_key datasets[].split_thinking datasets[].message_field_role
         datasets[].message_field_content datasets[].message_property_mappings datasets[].message_field_training
         datasets[].message_field_training_detail datasets[].roles datasets[].roles_to_train datasets[].train_on_eos datasets[].train_on_eot
         datasets[].drop_system_message""",
     "runtime.data.instruction": """datasets[].type.system_prompt datasets[].type.system_format datasets[].type.field_system datasets[].type.field_instruction
         datasets[].type.field_input datasets[].type.field_output datasets[].type.format datasets[].type.no_input_format""",
-    "runtime.data.completion": "datasets[].field",
     "runtime.data.sources": "datasets[].path datasets[].name datasets[].split datasets[].ds_type datasets[].data_files datasets[].revision",
-    "runtime.data.prepare": """datasets datasets[].shards datasets[].shards_idx test_datasets val_set_size shuffle_merged_datasets
+    "runtime.data.prepare": """datasets datasets[].shards datasets[].shards_idx datasets[].weight test_datasets val_set_size shuffle_merged_datasets
         shuffle_before_merging_datasets dataset_prepared_path dataset_num_proc dataset_exact_deduplication dataset_keep_in_memory dataset_shard_num
         dataset_shard_idx num_dataset_shards_to_save sequence_len eval_sequence_len excess_length_strategy min_sample_len sample_packing
         sample_packing_group_size sample_packing_bin_size sample_packing_sequentially eval_sample_packing""",
-    "runtime.data.collate": "pad_to_sequence_len pad_to_multiple_of batch_flattening",
+    "runtime.data.collate": "pad_to_sequence_len pad_to_multiple_of batch_flattening multipack_real_batches fa_varlen_kwargs_in_collator",
+    "runtime.data.preprocess": "debug",
+    "runtime.training.activations": """activation_offloading selective_checkpointing selective_checkpointing.save
+        selective_checkpointing.save_sliding_window""",
+    "runtime.training.compiling": "torch_compile_regional torch_compile_options",
     "runtime.training.cadence": """batch_size gradient_accumulation_steps micro_batch_size num_epochs max_steps eval_steps evals_per_epoch eval_strategy save_steps
         saves_per_epoch save_strategy save_first_step load_best_model_at_end logging_steps""",
-    "runtime.training.arguments": "curriculum_sampling group_by_length fsdp_version",
+    "runtime.training.arguments": "save_only_model curriculum_sampling group_by_length fsdp_version",
     "runtime.training.optimizer": "embedding_lr embedding_lr_scale loraplus_lr_ratio loraplus_lr_embedding lr_groups lr_groups[].name lr_groups[].modules lr_groups[].lr",
-    "runtime.training.assemble": "loss_watchdog_threshold loss_watchdog_patience gc_steps early_stopping_patience",
-    "runtime.training.train": "save_total_limit",
-    "runtime.training.trainer": "save_only_model",
+    "runtime.training.optimizers.named": "adam_beta3 adam_epsilon2",
+    "runtime.training.schedule": """cosine_constant_lr_ratio lr_quadratic_warmup lr_div_factor jagged_restart_steps jagged_restart_warmup_steps
+        jagged_restart_anneal_steps""",
+    "runtime.training.relora": "relora relora_prune_ratio relora_prune_method relora_cpu_offload",
+    "runtime.training.assemble": "unfrozen_parameters loss_watchdog_threshold loss_watchdog_patience gc_steps gc_collect_steps early_stopping_patience",
+    "runtime.training.losses.choice": """use_dft use_eaft eaft_alpha eaft_k chunked_cross_entropy chunked_cross_entropy_num_chunks cut_cross_entropy
+        kd_trainer kd_alpha kd_ce_alpha kd_beta kd_normalize_topk kd_temperature kd_temperature_min""",
+    "runtime.training.losses.server": "kd_online_server_base_url kd_online_server kd_online_timeout kd_online_topk",
+    "runtime.training.losses.cut": "cut_cross_entropy_accum_c_fp32 cut_cross_entropy_c_grad_chunk_size",
+    "runtime.training.train": "output_dir save_total_limit",
     "runtime.training.resume": "resume_from_checkpoint auto_resume_from_checkpoints",
-    "runtime.training.folder": "output_dir",
+    "runtime.training.targeting": "spectrum_top_fraction spectrum_model_name",
+    "runtime.training.lisa": "lisa_n_layers lisa_step_interval lisa_layers_attribute",
+    "runtime.training.ondemand": "dynamic_checkpoint dynamic_checkpoint.enabled dynamic_checkpoint.check_interval dynamic_checkpoint.trigger_file_path",
+    "runtime.training.sampling": """generate_samples num_generation_samples generation_max_new_tokens generation_temperature generation_top_p generation_top_k
+        generation_prompt_ratio generation_do_sample eval_table_size eval_max_new_tokens do_causal_lm_eval""",
+    "runtime.training.scores": "eval_causal_lm_metrics",
+    "runtime.training.profiling": "profiler_steps profiler_steps_start sync_profiler_steps sync_profiler_start_step",
+    "runtime.training.telemetry": "use_otel_metrics otel_metrics_host otel_metrics_port",
+    "runtime.training.trainer_class": "trainer_cls",
+    "runtime.training.aftermath": "lm_eval_post_train",
+    "runtime.training.comet": "comet_experiment_config",
+    "runtime.publish.benchmark": "lm_eval_tasks lm_eval_batch_size lm_eval_model",
     "runtime.publish.merge": "lora_on_cpu",
+    "runtime.model.liger": """liger_rope liger_rms_norm liger_rms_norm_gated liger_layer_norm liger_glu_activation liger_cross_entropy
+        liger_fused_linear_cross_entropy liger_use_token_scaling liger_kernel_impl""",
+    "runtime.training.swanlab": """use_swanlab swanlab_project swanlab_experiment_name swanlab_description swanlab_workspace swanlab_mode
+        swanlab_api_host swanlab_web_host""",
+    "runtime.training.grokfast": "grokfast_alpha grokfast_lamb",
     "runtime.config": "strict launch",
+    "runtime.config.extension": "plugins",
 }
 
 _PASSED = {
@@ -121,6 +154,7 @@ _PASSED = {
         "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
         "greater_is_better": "greater_is_better",
         "learning_rate": "learning_rate",
+        "logging_nan_inf_filter": "logging_nan_inf_filter",
         "lr_scheduler": "lr_scheduler_type",
         "lr_scheduler_kwargs": "lr_scheduler_kwargs",
         "max_grad_norm": "max_grad_norm",
@@ -164,6 +198,7 @@ _PASSED = {
         "comet_project_name": "COMET_PROJECT_NAME",
         "comet_experiment_key": "COMET_EXPERIMENT_KEY",
         "comet_mode": "COMET_START_MODE",
+        "comet_online": "COMET_START_ONLINE",
     },
 }
 
@@ -179,6 +214,11 @@ _INTERNAL = {
     "is_qwen_derived_model": "found from the model's config.json",
     "is_preprocess": "decided by the command that runs",
     "merge_lora": "decided by the command that runs",
+    "device": "set for each process by the launcher of processes; `device_map` places layers",
+    "base_model_ignore_patterns": "of a repository, only the files that are loaded are fetched",
+    "sample_packing_mp_start_method": "packing takes one process: its work grows with the number of rows alone",
+    "datasets[].preprocess_shards": "rows are always prepared in small batches that go to disk",
+    "tiled_mlp_use_original_mlp": "every piece is computed by the model's own MLP; false is refused",
     "local_rank": "set for each process by the launcher of processes",
     "world_size": "set for each process by the launcher of processes",
     "ddp": "decided by the number of processes",
@@ -188,8 +228,8 @@ _INTERNAL = {
     "include_tkps": "the events of a run hold tokens per second for every step",
     "include_tokens_per_second": "the events of a run hold tokens per second for every step",
     "hf_use_auth_token": "the Hub token is used wherever one is configured",
-    "eval_max_new_tokens": "the length of answers in the table of `eval_table_size`, which is refused while it is not built",
     "experimental_skip_move_to_device": "decided by how the model is sharded",
+    "merge_method": "an adapter is always merged with the whole model in memory, as `legacy` asks",
     "rope_scaling": "read as overrides_of_model_config.rope_scaling",
 }
 
@@ -199,6 +239,25 @@ _REFUSED = {
     "swanlab_lark_secret": "a secret has no place in a recipe; set it in the environment and name it under `launch.secrets`",
     "hatchery.api_key": "a secret has no place in a recipe; set it in the environment and name it under `launch.secrets`",
     "datasets[].trust_remote_code": "the datasets package no longer runs code that comes with data; use the repository's files",
+    "xformers_attention": "its kernels are part of PyTorch's own fused attention; write `sdp_attention: true`",
+    "s2_attention": "LongLoRA's attention replaced a class that transformers no longer has; write `flash_attention: true`, which takes long rows whole",
+    "flash_attn_cross_entropy": "it patched a loss that transformers no longer has; write `chunked_cross_entropy: true`",
+    "flash_attn_rms_norm": "it patched layers of older models; write `liger_rms_norm: true`, or `torch_compile: true`",
+    "flash_attn_fuse_mlp": "it replaced the MLP of older Llama code; write `liger_glu_activation: true`, or `torch_compile: true`",
+    "flash_attn_fuse_qkv": "it replaced attention classes that transformers no longer has; write `torch_compile: true`",
+    "unsloth_cross_entropy_loss": "it comes with Unsloth, which replaces transformers' models by its own; write `chunked_cross_entropy: true`",
+    "unsloth_rms_norm": "it comes with Unsloth, which replaces transformers' models by its own; write `liger_rms_norm: true`",
+    "unsloth_rope": "it comes with Unsloth, which replaces transformers' models by its own; write `liger_rope: true`",
+    "unsloth_lora_mlp": "it comes with Unsloth, which replaces transformers' models by its own; `torch_compile: true` fuses what it can",
+    "unsloth_lora_qkv": "it comes with Unsloth, which replaces transformers' models by its own; `torch_compile: true` fuses what it can",
+    "unsloth_lora_o": "it comes with Unsloth, which replaces transformers' models by its own; `torch_compile: true` fuses what it can",
+    "tokenizer_use_mistral_common": "mistral-common has no chat templates and no places of tokens in the text, which deciding what is trained needs; "
+    "leave it out, and the repository's tokenizer.json is used",
+    "torchdistx_path": "torchdistX ended in 2022 and works with no torch of today; `bfloat16: true` with `optimizer: adamw_torch_8bit` needs as little memory",
+    "use_ray": "processes are started here by `launcher up` and torchrun; say how many GPUs and nodes under `launch`",
+    "ray_run_name": "processes are started here by `launcher up` and torchrun; name a run with `launcher up --name`",
+    "ray_num_workers": "processes are started here by `launcher up` and torchrun; say how many GPUs and nodes under `launch`",
+    "resources_per_worker": "processes are started here by `launcher up` and torchrun; say how many GPUs and nodes under `launch`",
     "flash_optimum": "BetterTransformer was removed from transformers; write `sdp_attention: true`",
     "datasets[].conversation": "the `sharegpt` type is gone; write `type: chat_template` with `message_property_mappings`",
     "datasets[].field_human": "the `sharegpt` type is gone; write `type: chat_template` with `roles`",
@@ -207,7 +266,8 @@ _REFUSED = {
 
 # Of those, the ones whose wish is always granted; setting any other one is worth a warning.
 _ALWAYS_SO = frozenset(
-    "low_cpu_mem_usage save_safetensors tokenizer_save_jinja_files include_tkps include_tokens_per_second hf_use_auth_token rope_scaling".split()  # noqa: SIM905
+    """low_cpu_mem_usage save_safetensors tokenizer_save_jinja_files include_tkps include_tokens_per_second hf_use_auth_token merge_method rope_scaling
+    base_model_ignore_patterns preprocess_shards tiled_mlp_use_original_mlp""".split()  # noqa: SIM905
 )
 
 # Options for which zero, written out, asks for nothing.
@@ -215,7 +275,8 @@ _ZERO_IS_OFF = frozenset({"eval_table_size", "replay_buffer_size"})
 
 # Options that work, with values that do not yet (true and false stand for themselves).
 _VALUES_NOT_BUILT: dict[str, tuple[Any, ...]] = {
-    "gradient_checkpointing": ("offload_disk",),
+    "tiled_mlp_use_original_mlp": (False,),
+    "merge_method": ("memory_efficient",),
     "low_cpu_mem_usage": (False,),
     "save_safetensors": (False,),
     "tokenizer_save_jinja_files": (False,),
@@ -261,7 +322,7 @@ def _check(section: BaseModel, name: str, path: Path) -> Iterator[Finding]:
         shown = str(value).lower() if isinstance(value, bool) else value
         why = f": {effect.where}" if effect.kind == "internal" else ""
         yield Finding(code="unsupported", path=path, message=f"'{dotted(path)}: {shown}' is known, not supported here yet{why}")
-    elif value is None or value is False or value == default or value in ("", [], {}) or (value == 0 and name in _ZERO_IS_OFF):
+    elif value == default or _asks_for_nothing(name, value):
         return
     elif effect.kind == "refused":
         yield Finding(code="unsupported", path=path, message=f"'{dotted(path)}' is refused", fix=effect.where)
@@ -282,6 +343,15 @@ def _check(section: BaseModel, name: str, path: Path) -> Iterator[Finding]:
         for index, item in enumerate(value):
             if isinstance(item, BaseModel):
                 yield from _check_section(item, (*path, index))
+
+
+def _asks_for_nothing(name: str, value: Any) -> bool:
+    """Whether a value, though written, leaves the option off: blank, false, empty, or a zero that means off.
+
+    An empty section asks for its defaults, but for `fsdp_config: {}`, which recipes write for none.
+    """
+    empty = name == "fsdp_config" and isinstance(value, BaseModel) and not value.model_fields_set
+    return value is None or value is False or empty or value in ("", [], {}) or (value == 0 and name in _ZERO_IS_OFF)
 
 
 def _check_section(section: BaseModel, path: Path) -> Iterator[Finding]:

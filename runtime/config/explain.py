@@ -9,9 +9,10 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from runtime.config import choices
-from runtime.config.effects import effect_of
+from runtime.config.effects import Effect, effect_of
 from runtime.config.problem import Problem, UserError
 from runtime.config.renames import ALIASES, RENAMED
+from runtime.config.schema import TrainingConfig
 from runtime.config.shape import Model, in_words, options, section_of
 from runtime.config.spelling import nearest
 
@@ -66,16 +67,16 @@ class Explanation:
         return found
 
 
-def explanations() -> list[Explanation]:
-    """Every option, in the order of the schema."""
-    return [_explained(path, info, model) for path, info, model in options()]
+def explanations(top: type[TrainingConfig] = TrainingConfig) -> list[Explanation]:
+    """Every option, in the order of the schema; `top` is the model of a recipe that plugins extend."""
+    return [_explained(path, info, model) for path, info, model in options(top)]
 
 
-def explanation(name: str) -> Explanation:
+def explanation(name: str, top: type[TrainingConfig] = TrainingConfig) -> Explanation:
     """The option called `name`: `lora_r`, `datasets[].type`, `datasets[0].type`, `datasets.type`, or an old name. Raises UserError when there is none."""
     wanted = re.sub(r"\[\d*\]", "", name)
     wanted = RENAMED.get(wanted) or ALIASES.get(wanted) or wanted
-    known = {path.replace("[]", ""): (path, info, model) for path, info, model in options()}
+    known = {path.replace("[]", ""): (path, info, model) for path, info, model in options(top)}
     if wanted not in known:
         last = [path for path in known if path.rpartition(".")[2] == wanted]
         suggestion = nearest(wanted, known) or (known[last[0]][0] if last else None)
@@ -86,7 +87,7 @@ def explanation(name: str) -> Explanation:
 
 def _explained(path: str, info: FieldInfo, model: Model) -> Explanation:
     last = path.rpartition(".")[2]
-    effect = effect_of(path)
+    effect = _effect(path)
     section = section_of(model, last)
     named = _LISTS.get(path.replace("test_datasets", "datasets"))
     listed = named() if named is not None else None
@@ -104,6 +105,12 @@ def _explained(path: str, info: FieldInfo, model: Model) -> Explanation:
         keys=tuple(section.model_fields) if section is not None else (),
         also_called=tuple(old for old, new in (*RENAMED.items(), *ALIASES.items()) if new == path),
     )
+
+
+def _effect(path: str) -> Effect:
+    if re.split(r"[.\[]", path, maxsplit=1)[0] in TrainingConfig.model_fields:
+        return effect_of(path)
+    return Effect(kind="implemented", where="a plugin of the recipe")
 
 
 def _constraints(item: Any) -> list[tuple[str, Any]]:

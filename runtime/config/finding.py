@@ -18,3 +18,10 @@ class Finding:
     suggestion: str | None = None
     involves: tuple[str, ...] = ()
     warning: bool = False
+
+
+def conflict(path: Path | str, message: str, fix: str, *involves: str, warning: bool = False) -> Finding:
+    """Options that contradict each other, or of which one takes the other's effect away, told at `path`."""
+    return Finding(
+        code="conflict", path=(path,) if isinstance(path, str) else path, involves=involves, message=message, fix=fix, warning=warning
+    )

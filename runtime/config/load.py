@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from runtime.config import derived, effects, names, rules, values
 from runtime.config import overrides as overriding
-from runtime.config.document import BrokenYamlError, Document, read
+from runtime.config.document import BrokenYamlError, Document, Path, read
+from runtime.config.extension import extended
 from runtime.config.plain import config_hash, dump_yaml
 from runtime.config.problem import Problem, UserError
 from runtime.config.schema import TrainingConfig
@@ -22,12 +23,14 @@ __all__ = ["Checked", "check_text", "config_hash", "dump_yaml", "load_config", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What a recipe's text turned out to be. `config` is there only when there are no errors."""
+    """What a recipe's text turned out to be. `config` is there only when there are no errors; `draft` also when all that is wrong is that something is
+    known and not supported here yet: it can be reasoned about, and not run."""
 
     config: TrainingConfig | None
     errors: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
     document: Document
+    draft: TrainingConfig | None = None
 
 
 def load_config(path: FilePath, overrides: Sequence[str] = ()) -> Checked:
@@ -68,37 +71,58 @@ def read_text(path: FilePath) -> str:
         ) from None
 
 
-def check_text(text: str, *, file: str, overrides: Sequence[str] = ()) -> Checked:
-    """The checked recipe in `text`; `overrides` are `a.b=c` texts laid over it. Never raises for what a recipe may contain."""
+def check_text(text: str, *, file: str, overrides: Sequence[str] = (), plugin_folders: Sequence[FilePath] = ()) -> Checked:
+    """The checked recipe in `text`; `overrides` are `a.b=c` texts laid over it. Never raises for what a recipe may contain.
+
+    The recipe's own plugins are looked for beside `file`, or in `plugin_folders` when there are any.
+    """
     try:
         document = read(text, file=file)
     except BrokenYamlError as error:
         return Checked(config=None, errors=(error.problem,), warnings=(), document=Document(file=file, text=text))
     errors = overriding.apply(document, overrides)
-    found = names.named(document)
-    errors += found.errors
-    warnings = list(found.warnings)
+    model, plugin_errors, warnings = extended(document, plugin_folders)
+    found = names.named(document, model)
+    # What a plugin that cannot be loaded would have added is not known: only keys that look misspelt are told then.
+    errors += [*plugin_errors, *(error for error in found.errors if not plugin_errors or error.code != "unknown-key" or error.suggestion)]
+    warnings += found.warnings
     derived.complete(document, found.values)
-    config, type_problems = values.typed(document, found.values)
+    config, type_problems = values.typed(document, found.values, model)
     meant = {problem.suggestion for problem in errors if problem.code == "unknown-key"}
     errors += [problem for problem in type_problems if problem.code != "missing" or problem.path not in meant]
     # Rules look at what is sound of a recipe even when something else is wrong, so that all problems show at once.
-    broken = {_top(problem.path) for problem in errors}
-    sound = config if config is not None else _sound_part(found.values, broken)
+    broken = {_top(problem.path) for problem in errors if problem not in plugin_errors}
+    sound = config if config is not None else _sound_part(found.values, broken, model)
+    refused: set[Path] = set()
     for finding in (*effects.check(sound), *rules.check(sound)) if sound is not None else ():
         if finding.code != "unsupported" and broken & {str(finding.path[0]), *finding.involves}:
             continue
-        problem = document.problem(finding.path, code=finding.code, message=finding.message, fix=finding.fix, suggestion=finding.suggestion)
+        # What is refused as it stands needs no warning besides.
+        if finding.warning and finding.path in refused:
+            continue
+        if finding.code == "unsupported":
+            refused.add(finding.path)
+        problem = document.problem(
+            finding.path,
+            code=finding.code,
+            message=finding.message,
+            fix=finding.fix,
+            suggestion=finding.suggestion,
+            near=finding.involves,
+        )
         (warnings if finding.warning else errors).append(problem)
-    return Checked(config=None if errors else config, errors=_ordered(errors), warnings=_ordered(warnings), document=document)
+    draft = config if all(problem.code == "unsupported" for problem in errors) else None
+    return Checked(config=None if errors else config, errors=_ordered(errors), warnings=_ordered(warnings), document=document, draft=draft)
 
 
-def _sound_part(given: dict[str, Any], broken: set[str]) -> TrainingConfig | None:
+def _sound_part(given: dict[str, Any], broken: set[str], model: type[TrainingConfig]) -> TrainingConfig | None:
     """The config of the options that are not broken, with stand-ins for what is required; None when even that cannot be read."""
     kept = {"base_model": "?", "learning_rate": 1e-5, **{key: value for key, value in given.items() if key not in broken}}
     try:
-        return TrainingConfig.model_validate(kept)
+        return model.model_validate(kept)
     except ValidationError:
+        return None
+    except Exception:  # noqa: BLE001 - a validator of a plugin raises what it likes; `typed` has told it
         return None
 
 

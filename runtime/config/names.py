@@ -25,11 +25,11 @@ class Named:
     warnings: list[Problem] = field(default_factory=list)
 
 
-def named(document: Document) -> Named:
-    """The document's values with every key checked and translated. Positions of translated keys are added to the document."""
+def named(document: Document, top: type[TrainingConfig] = TrainingConfig) -> Named:
+    """The document's values with every key checked against the model `top` and translated. Positions of translated keys are added to the document."""
     result = Named()
     lenient = document.values.get("strict") is False
-    result.values = _section(document, TrainingConfig, document.values, (), result, lenient)
+    result.values = _section(document, top, document.values, (), result, lenient)
     return result
 
 
@@ -71,7 +71,7 @@ def _section(document: Document, model: Model, values: dict[Any, Any], path: Pat
             here = (*path, name)
         if value is not None:
             kept[name] = _value(document, section_of(model, name), value, here, result, lenient)
-    if model is TrainingConfig:
+    if issubclass(model, TrainingConfig):
         _moved(document, kept, result)
     return kept
 
@@ -90,9 +90,12 @@ def _value(document: Document, section: Model | None, value: Any, path: Path, re
 
 
 def _current(model: Model, key: Any) -> str | None:
-    if model is TrainingConfig:
+    if issubclass(model, TrainingConfig):
         return RENAMED.get(key) or ALIASES.get(key)
-    return DATASET_RENAMED.get(key) if "message_property_mappings" in model.model_fields else None
+    if "message_property_mappings" in model.model_fields:
+        return DATASET_RENAMED.get(key)
+    bare = str(key).removeprefix("fsdp_")
+    return bare if "transformer_layer_cls_to_wrap" in model.model_fields and bare in model.model_fields else None
 
 
 def _moved(document: Document, values: dict[str, Any], result: Named) -> None:
@@ -110,7 +113,11 @@ def _moved(document: Document, values: dict[str, Any], result: Named) -> None:
             message = "'rope_scaling' has moved to 'overrides_of_model_config.rope_scaling'"
             result.warnings.append(
                 document.problem(
-                    ("rope_scaling",), code="renamed", message=message, fix="Move it there by hand; it is read as that already."
+                    ("rope_scaling",),
+                    code="renamed",
+                    message=message,
+                    fix="`launcher validate --fix` moves it; it is read as that already.",
+                    suggestion="overrides_of_model_config.rope_scaling",
                 )
             )
         else:
@@ -126,7 +133,8 @@ def _carry_positions(document: Document, old: Path, new: Path) -> None:
 
 def _unknown(document: Document, model: Model, path: Path) -> Problem:
     key = str(path[-1])
-    home = _homes().get(key) if model is TrainingConfig else None
+    is_top = issubclass(model, TrainingConfig)
+    home = _homes().get(key) if is_top else None
     if home is not None:
         return document.problem(
             path,
@@ -134,12 +142,12 @@ def _unknown(document: Document, model: Model, path: Path) -> Problem:
             message=f"'{key}' belongs under '{home}:', which is known but not supported here yet",
             fix="Remove it.",
         )
-    if model is TrainingConfig and key in FOREIGN:
+    if is_top and key in FOREIGN:
         return document.problem(
             path, code="unsupported", message=f"'{key}' {FOREIGN[key]}", fix="Say where and on what to run under `launch:`."
         )
     known = list(model.model_fields)
-    known += list(RENAMED) + list(ALIASES) if model is TrainingConfig else []
+    known += list(RENAMED) + list(ALIASES) if is_top else []
     suggestion = nearest(key, known)
     if suggestion is not None:
         return document.problem(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from runtime.config.document import BrokenYamlError, Document, Path, Position, dotted, read_value
 from runtime.config.problem import Problem
+from runtime.config.shape import field_at, members
 
 _PART = re.compile(r"([^.\[\]=]+)|\[(\d+)\]")
 
@@ -24,7 +25,7 @@ def apply(document: Document, overrides: Sequence[str]) -> list[Problem]:
                 Problem(
                     code="yaml",
                     message="not of the form key=value",
-                    fix="Write `--set lora_r=16` or `--set datasets[0].path=data.jsonl`.",
+                    fix="Write `--set lora_r=16` or `--set datasets.0.path=data.jsonl`.",
                     place=place,
                 )
             )
@@ -54,10 +55,15 @@ def _path(name: str) -> Path | None:
 
 def _put(document: Document, path: Path, value: Any, place: str) -> None:
     holder: Any = document.values
-    for depth, part in enumerate(path):
+    for depth in range(len(path)):
+        part = path[depth]
+        if isinstance(part, str) and part.isdecimal() and (isinstance(holder, list) or _has_number_keys(path[:depth])):
+            # `datasets.0.path` is `datasets[0].path`; the keys of `max_memory` are numbers.
+            part = int(part[:9])
+            path = (*path[:depth], part, *path[depth + 1 :])
         last = depth == len(path) - 1
         here = path[: depth + 1]
-        if isinstance(part, int):
+        if isinstance(part, int) and not (isinstance(holder, dict) and _has_number_keys(path[:depth])):
             if not isinstance(holder, list):
                 raise BrokenYamlError(
                     Problem(code="wrong-type", message=f"{dotted(path[:depth])} is no list", path=dotted(here), place=place)
@@ -86,7 +92,19 @@ def _put(document: Document, path: Path, value: Any, place: str) -> None:
             return
         inner = holder[part] if isinstance(part, int) else holder.get(part)
         if inner is None:
-            inner = [] if isinstance(path[depth + 1], int) else {}
+            inner = [] if _is_index(path[depth + 1], here) else {}
             holder[part] = inner
             document.positions[here] = Position(origin=place)
         holder = inner
+
+
+def _has_number_keys(holder: Path) -> bool:
+    kinds = [get_args(kind)[0] for kind in members(field_at(holder)[1]) if get_origin(kind) is dict] if holder else []
+    return any(int in members(kind) for kind in kinds)
+
+
+def _is_index(part: str | int, holder: Path) -> bool:
+    if isinstance(part, int):
+        return True
+    kinds = [get_origin(kind) for kind in members(field_at(holder)[1])]
+    return part.isdecimal() and list in kinds and dict not in kinds

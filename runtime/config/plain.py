@@ -26,6 +26,12 @@ _NOT_LEARNT = frozenset(
         "save_safetensors",
         "dynamic_checkpoint",
         "logging_steps",
+        "gc_steps",
+        "gc_collect_steps",
+        "generate_samples",
+        "num_generation_samples",
+        "eval_table_size",
+        "eval_max_new_tokens",
         "dataset_prepared_path",
         "dataset_num_proc",
         "dataset_keep_in_memory",
@@ -52,6 +58,10 @@ _NOT_LEARNT_GROUPS = (
     "use_tensorboard",
     "use_swanlab",
     "use_otel",
+    "generation_",
+    "profiler_",
+    "sync_profiler_",
+    "lm_eval_",
 )
 
 

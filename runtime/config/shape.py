@@ -40,11 +40,11 @@ def section_of(model: Model, name: str) -> Model | None:
     return None
 
 
-def field_at(path: Path) -> tuple[FieldInfo | None, Any]:
-    """The option that `path` belongs to (None inside free mappings) and the type expected at exactly that path."""
-    model: Model | None = TrainingConfig
+def field_at(path: Path, top: Model = TrainingConfig) -> tuple[FieldInfo | None, Any]:
+    """The option that `path` belongs to (None inside free mappings) and the type expected at exactly that path; `top` is the model of the recipe."""
+    model: Model | None = top
     info: FieldInfo | None = None
-    annotation: Any = TrainingConfig
+    annotation: Any = top
     for part in path:
         if isinstance(part, str) and model is not None and part in model.model_fields:
             info = model.model_fields[part]
@@ -67,9 +67,9 @@ def _inside(annotation: Any, part: str | int) -> Any:
     return Any
 
 
-def options() -> Iterator[tuple[str, FieldInfo, Model]]:
-    """Every option as `datasets[].type`, with its definition and the section that holds it."""
-    yield from _options(TrainingConfig, "", ())
+def options(top: Model = TrainingConfig) -> Iterator[tuple[str, FieldInfo, Model]]:
+    """Every option as `datasets[].type`, with its definition and the section that holds it; `top` is the model of the recipe."""
+    yield from _options(top, "", ())
 
 
 def _options(model: Model, prefix: str, above: tuple[Model, ...]) -> Iterator[tuple[str, FieldInfo, Model]]:

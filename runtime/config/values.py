@@ -14,22 +14,29 @@ from runtime.config.shape import field_at, in_words, literals, members
 from runtime.config.spelling import nearest
 
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
+_DIGITS = re.compile(r"[-+]?[0-9]{1,18}")
 _LIMITS = {"greater_than": "above", "greater_than_equal": "at least", "less_than": "below", "less_than_equal": "at most"}
 _LENGTHS = {"too_short", "too_long"}
 
 
-def typed(document: Document, values: dict[str, Any]) -> tuple[TrainingConfig | None, list[Problem]]:
+def typed(
+    document: Document, values: dict[str, Any], model: type[TrainingConfig] = TrainingConfig
+) -> tuple[TrainingConfig | None, list[Problem]]:
     """The config of `values`, or the problems that stand in its way. Numbers written as text are read as numbers."""
     try:
-        return TrainingConfig.model_validate(values), []
+        return model.model_validate(values), []
     except ValidationError as error:
         failures = _by_path(error, values)
-    if _repaired(values, failures):
+    except Exception as error:  # noqa: BLE001 - a validator of a plugin raises what it likes
+        return None, [_validator_failed(document, error)]
+    if _repaired(values, failures, model):
         try:
-            return TrainingConfig.model_validate(values), []
+            return model.model_validate(values), []
         except ValidationError as error:
             failures = _by_path(error, values)
-    return None, [_problem(document, path, found) for path, found in failures.items()]
+        except Exception as error:  # noqa: BLE001 - as above
+            return None, [_validator_failed(document, error)]
+    return None, [_problem(document, path, found, model) for path, found in failures.items()]
 
 
 def _by_path(error: ValidationError, values: dict[str, Any]) -> dict[Path, list[dict[str, Any]]]:
@@ -63,7 +70,7 @@ def _holds(value: Any, part: str | int) -> bool:
     return isinstance(value, list) and isinstance(part, int) and part < len(value)
 
 
-def _repaired(values: dict[str, Any], failures: dict[Path, list[dict[str, Any]]]) -> bool:
+def _repaired(values: dict[str, Any], failures: dict[Path, list[dict[str, Any]]], model: type[TrainingConfig]) -> bool:
     """Whether any value could be put right without guessing: `"1e-5"` for a number, `1e3` for a whole number, `no` for the word."""
     done = False
     for path in failures:
@@ -76,7 +83,7 @@ def _repaired(values: dict[str, Any], failures: dict[Path, list[dict[str, Any]]]
         if not _holds(holder, last):
             continue
         value = holder[last]
-        better = _better(value, field_at(path)[1])
+        better = _better(value, field_at(path, model)[1])
         if better is not None:
             holder[last] = better
             done = True
@@ -89,20 +96,25 @@ def _better(value: Any, annotation: Any) -> Any:
         words = {False: ("no", "none", "off", "false"), True: ("yes", "on", "true")}[value]
         return next((word for word in words if word in literals(annotation)), None)
     if isinstance(value, str) and (int in kinds or float in kinds) and _NUMBER.fullmatch(value.strip()):
-        value = float(value) if float in kinds or not value.strip().lstrip("+-").replace("_", "").isdigit() else int(value)
+        digits = value.strip().replace("_", "")
+        value = int(digits) if float not in kinds and _DIGITS.fullmatch(digits) else float(digits)
         if float in kinds:
             return value
-    if isinstance(value, float) and int in kinds and value.is_integer():
+    if isinstance(value, float) and int in kinds and value.is_integer() and abs(value) < 2**63:
         return int(value)
-    if isinstance(value, dict) and any(str(kind).startswith("dict[int,") for kind in kinds) and all(str(key).isdigit() for key in value):
-        return {int(key): item for key, item in value.items()}
+    if isinstance(value, dict):
+        if any(str(kind).startswith("dict[int,") for kind in kinds) and all(_DIGITS.fullmatch(str(key)) for key in value):
+            return {int(key): item for key, item in value.items()}
+        named = {str(key): item for key, item in value.items()}
+        if any(str(kind).startswith("dict[str,") for kind in kinds) and named != value and len(named) == len(value):
+            return named
     return value if isinstance(value, int) and int in kinds else None
 
 
-def _problem(document: Document, path: Path, failures: list[dict[str, Any]]) -> Problem:
+def _problem(document: Document, path: Path, failures: list[dict[str, Any]], model: type[TrainingConfig]) -> Problem:
     name = dotted(path)
     kinds = {item["type"] for item in failures}
-    annotation = field_at(path)[1]
+    annotation = field_at(path, model)[1]
     value = failures[0]["input"]
     if "missing" in kinds:
         return document.problem(
@@ -112,6 +124,10 @@ def _problem(document: Document, path: Path, failures: list[dict[str, Any]]) -> 
             fix=_MISSING_FIXES.get(name, f"`launcher explain {name}` says what belongs there."),
         )
     for item in failures:
+        if item["type"] in ("value_error", "assertion_error"):
+            # Only models of plugins have validators of their own.
+            said = str(item["ctx"]["error"]).strip() or "a plugin refuses this value"
+            return document.problem(path or ("plugins",), code="plugin", message=f"{name}: {said}" if name else said)
         if item["type"] in _LIMITS:
             limit = next(iter(item["ctx"].values()))
             return document.problem(
@@ -124,7 +140,7 @@ def _problem(document: Document, path: Path, failures: list[dict[str, Any]]) -> 
             return document.problem(path, code="out-of-range", message=f"{name} needs {wanted}")
     choices = [str(choice) for choice in literals(annotation)]
     if isinstance(value, str) and choices:
-        suggestion = nearest(value, choices)
+        suggestion = _GONE.get((name, value)) or nearest(value, choices)
         fix = f"did you mean '{suggestion}'?" if suggestion else ""
         return document.problem(
             path,
@@ -142,6 +158,18 @@ def _problem(document: Document, path: Path, failures: list[dict[str, Any]]) -> 
     )
 
 
+def _validator_failed(document: Document, error: Exception) -> Problem:
+    return document.problem(
+        ("plugins",),
+        code="plugin",
+        message=f"a validator of a plugin's options fails: {type(error).__name__}: {error}",
+        fix="It tells a bad value by raising ValueError.",
+    )
+
+
+# Values that are gone, and what took their place.
+_GONE = {("gradient_checkpointing", "unsloth"): "offload"}
+
 _MISSING_FIXES = {
     "base_model": "Name the model to start from: a Hugging Face id or a folder.",
     "learning_rate": "2e-4 is usual for LoRA, 2e-5 for full fine-tuning.",
@@ -152,6 +180,8 @@ def _fix(value: Any, annotation: Any) -> str:
     words = in_words(annotation)
     if isinstance(value, str) and "true or false" in words and value.lower() in ("true", "false", "yes", "no", "on", "off"):
         return "Remove the quotes."
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+        return "Put its keys in quotes."
     if words.startswith("a list") and isinstance(value, str):
         return f"Write it as a list: [{value}]."
     if "text" in words.split(" or ") and not isinstance(value, dict | list):

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,17 @@ def built_once(root: Path, key: str, build: Callable[[Path], None]) -> tuple[Pat
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def note_folder(note: Path, folder: Path) -> None:
+    """Write into `note` which folder beside it holds a recipe's rows. A place that cannot be written stays without: nothing but an estimate reads it."""
+    with suppress(OSError):
+        if note.is_file() and note.read_text(encoding="utf-8") == folder.name:
+            return
+        descriptor, written = tempfile.mkstemp(prefix=f"{note.name}-", dir=note.parent)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(folder.name)
+        Path(written).replace(note)
 
 
 def _cannot_write(root: Path, error: OSError) -> Problem:

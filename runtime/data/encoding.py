@@ -12,15 +12,21 @@ import datasets
 import pyarrow as pa
 
 from runtime.config.problem import UserError
-from runtime.data.tokens import TOKEN_SCHEMA
+from runtime.data.taught import TaughtStrategy
+from runtime.data.tokens import TAUGHT_SCHEMA, TEACHER_IDS, TEACHER_SCORES, TOKEN_SCHEMA
 
 if TYPE_CHECKING:
     from runtime.data.strategies import Strategy
 
 _BATCH = 1000
+# A teacher's candidates are a hundred times their tokens.
+_TAUGHT_BATCH = 20
 # Starting a process costs about a second: more of them pay only from this many rows each.
 _ROWS_FOR_A_PROCESS = 20_000
 _FEATURES = datasets.Features({"input_ids": datasets.List(datasets.Value("int32")), "labels": datasets.List(datasets.Value("int32"))})
+_TAUGHT_FEATURES = datasets.Features(
+    {**_FEATURES, TEACHER_IDS: datasets.List(datasets.Value("int32")), TEACHER_SCORES: datasets.List(datasets.Value("float32"))}
+)
 
 
 def encoded(
@@ -38,6 +44,8 @@ def encoded(
     count = max(1, min(count, len(rows)))
     total = len(rows)
     done = 0
+    taught = isinstance(strategy, TaughtStrategy)
+    schema = TAUGHT_SCHEMA if taught else TOKEN_SCHEMA
 
     def batch(columns: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> pa.Table:
         nonlocal done
@@ -55,10 +63,10 @@ def encoded(
             _Batches(strategy) if count > 1 else batch,
             with_indices=True,
             batched=True,
-            batch_size=_BATCH,
+            batch_size=_TAUGHT_BATCH if taught else _BATCH,
             num_proc=count if count > 1 else None,
             remove_columns=rows.column_names,
-            features=_FEATURES,
+            features=_TAUGHT_FEATURES if taught else _FEATURES,
             load_from_cache_file=False,
             cache_file_name=str(scratch / f"{option.replace('[', '-').rstrip(']')}.tokens"),
             new_fingerprint=f"tokens{os.getpid()}x{id(strategy)}",
@@ -75,7 +83,7 @@ def encoded(
             os.environ["TOKENIZERS_PARALLELISM"] = before
     progress("tokenize", total, total)
     table: pa.Table = made.data.table
-    return table.select(["input_ids", "labels"]).cast(TOKEN_SCHEMA)
+    return table.select(schema.names).cast(schema)
 
 
 class _Batches:

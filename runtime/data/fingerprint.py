@@ -9,35 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import datasets
 
+from runtime.config.data_key import FORMAT, ROW_OPTIONS
 from runtime.data.cache import content_key
 from runtime.data.sources import Source
 from runtime.data.strategies import Strategy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-# Part of the key of prepared data: raise it when the same recipe and rows should give other tokens than before.
-_FORMAT = 1
-# The options beyond the datasets themselves that the prepared rows depend on.
-_OPTIONS = (
-    "sequence_len",
-    "eval_sequence_len",
-    "excess_length_strategy",
-    "min_sample_len",
-    "sample_packing",
-    "eval_sample_packing",
-    "sample_packing_group_size",
-    "sample_packing_bin_size",
-    "sample_packing_sequentially",
-    "shuffle_merged_datasets",
-    "shuffle_before_merging_datasets",
-    "val_set_size",
-    "dataset_exact_deduplication",
-    "dataset_shard_num",
-    "dataset_shard_idx",
-    "num_dataset_shards_to_save",
-    "train_on_inputs",
-)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,9 +32,9 @@ class Part:
 def described(config: Any, tokenizer: PreTrainedTokenizerBase, train: Sequence[Part], test: Sequence[Part]) -> Any:
     """Everything the prepared rows depend on, as JSON."""
     return {
-        "format": _FORMAT,
+        "format": FORMAT,
         "seed": seed_of(config),
-        "options": {name: getattr(config, name) for name in _OPTIONS},
+        "options": {name: getattr(config, name) for name in ROW_OPTIONS},
         "tokenizer": _tokenizer_key(tokenizer),
         "train": [_part_key(part) for part in train],
         "test": [_part_key(part) for part in test],
@@ -66,7 +44,8 @@ def described(config: Any, tokenizer: PreTrainedTokenizerBase, train: Sequence[P
 def _part_key(part: Part) -> Any:
     strategy = {name: _stable(getattr(part.strategy, name)) for name in part.strategy.__dataclass_fields__ if name != "tokenizer"}  # type: ignore[attr-defined]
     key = part.source.key if part.rows is None else ["loaded", part.source.path, part.rows._fingerprint]
-    return [type(part.strategy).__name__, strategy, key, part.entry.shards, part.entry.shards_idx]
+    weight = [] if part.entry.weight is None else [part.entry.weight]
+    return [type(part.strategy).__name__, strategy, key, part.entry.shards, part.entry.shards_idx, *weight]
 
 
 def _stable(value: Any) -> str:

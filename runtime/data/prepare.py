@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import datasets
 import numpy as np
 
+from runtime.config.data_key import data_key, note_of, prepared_folder
 from runtime.config.problem import Problem, UserError
-from runtime.data.cache import REPORT, built_once, content_key
+from runtime.data.cache import REPORT, built_once, content_key, note_folder
 from runtime.data.encoding import encoded
 from runtime.data.fingerprint import Part, described, seed_of
 from runtime.data.packing import Packs, pack
 from runtime.data.report import PreparedReport, Stopwatch, read_report, write_report
-from runtime.data.selection import Rules, keep, set_aside, trained_within
+from runtime.data.selection import Rules, keep, set_aside, share, trained_within
 from runtime.data.sources import find_source, load_rows, require_columns
 from runtime.data.strategies import strategy_for
 from runtime.data.tokens import Indices, TokenRows
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Progress = Callable[[str, int, int], None]
-
-_DEFAULT_FOLDER = "last_run_prepared"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +57,8 @@ def prepare(config: Any, tokenizer: PreTrainedTokenizerBase, *, progress: Progre
             Problem(code="missing", message="the recipe names no data", path="datasets", fix="add `datasets: [{path: …, type: …}]`")
         )
     warnings: list[Problem] = []
+    # Taken before a row is read: a file that changes from here on has another key, and these counts are not taken for its own.
+    recipe_key = data_key(config)
     train = [_part(entry, config, tokenizer, f"datasets[{number}]", warnings) for number, entry in enumerate(config.datasets)]
     test = [
         _part(entry, config, tokenizer, f"test_datasets[{number}]", warnings) for number, entry in enumerate(config.test_datasets or [])
@@ -69,9 +70,10 @@ def prepare(config: Any, tokenizer: PreTrainedTokenizerBase, *, progress: Progre
             part.rows = _rows(part, config)
     key = content_key(described(config, tokenizer, train, test))
     clock.add("load", since)
-    root = Path(config.dataset_prepared_path or _DEFAULT_FOLDER).expanduser()
+    root = prepared_folder(config.dataset_prepared_path)
     folder, cached = built_once(root, key, lambda staging: _build(staging, config, train, test, clock, warnings, report_progress))
     report = read_report(folder / REPORT, cached=cached, watch=clock)
+    note_folder(note_of(root, recipe_key), folder)
     return Prepared(
         train=_opened(folder / "train", config),
         validation=_opened(folder / "validation", config) if (folder / "validation").exists() else None,
@@ -93,6 +95,8 @@ def _rows(part: Part, config: Any) -> datasets.Dataset:
     rows = load_rows(part.source, keep_in_memory=bool(config.dataset_keep_in_memory))
     if part.entry.shards:
         rows = rows.shard(num_shards=part.entry.shards, index=part.entry.shards_idx or 0)
+    if part.entry.weight is not None and part.entry.weight < 1:
+        rows = rows.select(share(len(rows), part.entry.weight, seed=seed_of(config)))
     require_columns(rows, part.strategy.columns, part.source, part.kind)
     return rows
 
@@ -133,7 +137,13 @@ def _build(
         eval_packed = bool(config.sample_packing if config.eval_sample_packing is None else config.eval_sample_packing)
         progress("pack", 0, len(packs))
         write_rows(
-            train_rows, packs, staging / "train", limit=config.sequence_len, scratch=scratch, files=config.num_dataset_shards_to_save
+            train_rows,
+            packs,
+            staging / "train",
+            limit=config.sequence_len,
+            scratch=scratch,
+            files=config.num_dataset_shards_to_save,
+            taught=train_rows.candidates > 0,
         )
         if len(evaluation):
             eval_packs = _packs(eval_rows, evaluation, config, eval_len, packed=eval_packed)

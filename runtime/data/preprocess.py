@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from runtime.data.prepare import Prepared, prepare
-from runtime.data.preview import first_sample, masked_text
+from runtime.data.preview import first_sample, masked_text, token_lines
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,8 +27,23 @@ def preprocess(config: Any, as_json: bool) -> dict[str, Any]:
         messages.print(f"warning: {warning['message']}\n  {warning['fix']}", style="yellow", markup=False, highlight=False)
     if not as_json:
         _show(prepared, tokenizer, Console(), int(config.sequence_len))
+        if config.debug:
+            _show_tokens(prepared, tokenizer, Console())
     report = asdict(prepared.report)
     return {"prepared_path": str(prepared.path), **report, "warnings": list(report["warnings"])}
+
+
+# As many samples as `debug: true` shows token by token.
+_SHOWN = 5
+
+
+def _show_tokens(prepared: Prepared, tokenizer: PreTrainedTokenizerBase, console: Console) -> None:
+    for number in range(min(_SHOWN, len(prepared.train))):
+        row = prepared.train[number]
+        ids, labels = first_sample(row["input_ids"], row["labels"], row["position_ids"])
+        console.print(f"\nrow {number}: token, label, text", highlight=False, markup=False)
+        for line in token_lines(tokenizer, ids, labels):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _show(prepared: Prepared, tokenizer: PreTrainedTokenizerBase, console: Console, sequence_len: int) -> None:

@@ -23,6 +23,15 @@ def first_sample(ids: Sequence[int], labels: Sequence[int], positions: Sequence[
     return [int(token) for token in ids[:end]], [int(label) for label in labels[:end]]
 
 
+def token_lines(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], labels: Sequence[int], *, limit: int = 512) -> list[str]:
+    """One line for each token of a sample: its id, its label (`-` where it is not trained) and its text as Python writes it; at most `limit` tokens."""
+    lines = [
+        f"{token:>7} {'-' if label == IGNORED else label:>7}  {tokenizer.decode([token], skip_special_tokens=False)!r}"
+        for token, label in zip(ids[:limit], labels[:limit], strict=True)
+    ]
+    return lines if len(ids) <= limit else [*lines, f"… and {len(ids) - limit} more tokens"]
+
+
 def masked_text(
     tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], labels: Sequence[int], *, coloured: bool, limit: int = 2000
 ) -> Text:

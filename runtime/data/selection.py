@@ -95,6 +95,12 @@ def set_aside(samples: Indices, size: float, *, seed: int) -> tuple[Indices, Ind
     return samples[~chosen], samples[chosen]
 
 
+def share(count: int, weight: float, *, seed: int) -> Indices:
+    """The rows of a dataset of `count` that a `weight` between 0 and 1 keeps: that share of them, at least one, drawn by `seed`, in order."""
+    kept = min(count, max(1, round(count * weight)))
+    return np.sort(np.random.default_rng([seed, 3]).choice(count, size=kept, replace=False)).astype(np.int64)
+
+
 def _repeated(rows: TokenRows, samples: Indices, rules: Rules, seen: set[bytes]) -> np.ndarray:
     repeated = np.zeros(len(samples), dtype=bool)
     for position, (ids, labels) in enumerate(rows.samples(samples, limit=rules.max_len)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +18,8 @@ from runtime.data.completion import CompletionStrategy
 from runtime.data.conversation import ConversationShape
 from runtime.data.instruction import InstructionStrategy, instruction_formats, user_format
 from runtime.data.ready_tokens import SegmentStrategy, TokenStrategy
+from runtime.data.taught import KIND as TAUGHT_CHAT
+from runtime.data.taught import TaughtStrategy
 from runtime.data.templates import chat_template_text
 from runtime.data.turn_ends import check_turn_end, eot_ids
 
@@ -49,6 +52,8 @@ def strategy_for(entry: Any, config: Any, tokenizer: PreTrainedTokenizerBase, *,
         return InstructionStrategy(tokenizer=tokenizer, form=instruction_formats()[kind], train_on_inputs=inputs), []
     if kind == "chat_template":
         return _chat(entry, config, tokenizer, path)
+    if kind == TAUGHT_CHAT:
+        return _taught(entry, config, tokenizer, path)
     if kind == "completion":
         return CompletionStrategy(tokenizer=tokenizer, sequence_len=config.sequence_len, column=entry.field or "text"), []
     if kind == "input_output":
@@ -111,6 +116,17 @@ def _chat(entry: Any, config: Any, tokenizer: PreTrainedTokenizerBase, path: str
         variables=variables,
     )
     return strategy, warnings
+
+
+def _taught(entry: Any, config: Any, tokenizer: PreTrainedTokenizerBase, path: str) -> tuple[TaughtStrategy, list[Problem]]:
+    chat, warnings = _chat(entry, config, tokenizer, path)
+    settings = {field.name: getattr(chat, field.name) for field in fields(chat)}
+    taught = TaughtStrategy(
+        **settings,
+        logprobs_field=entry.logprobs_field or "logprobs",
+        temperature=1.0 if entry.temperature is None else entry.temperature,
+    )
+    return taught, warnings
 
 
 def _shape(entry: Any) -> ConversationShape:

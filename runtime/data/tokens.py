@@ -14,7 +14,12 @@ IGNORED = -100
 Ids = NDArray[np.int32]
 Indices = NDArray[np.int64]
 
+# Columns of rows with a teacher's candidates: for each token as many as any token of the row has, flat.
+TEACHER_IDS = "teacher_ids"
+TEACHER_SCORES = "teacher_scores"
+
 TOKEN_SCHEMA = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
+TAUGHT_SCHEMA = TOKEN_SCHEMA.append(pa.field(TEACHER_IDS, pa.list_(pa.int32()))).append(pa.field(TEACHER_SCORES, pa.list_(pa.float32())))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,18 +42,24 @@ class TokenBatch:
 class TokenRows:
     """Samples that lie in Arrow memory (mapped from a file, when they are many), read without copying.
 
-    `lengths` and `trained` (how many labels are not `IGNORED`) have one entry a sample.
+    `lengths` and `trained` (how many labels are not `IGNORED`) have one entry a sample. `candidates`, in rows with a teacher, is the most candidates
+    a token has; 0 without.
     """
 
     def __init__(self, tables: Sequence[pa.Table]) -> None:
         self._ids: list[Ids] = []
         self._labels: list[Ids] = []
+        self._teacher: list[tuple[Ids, NDArray[np.float32], Indices]] = []
+        self._first_of: list[int] = []
+        self.candidates = 0
         starts: list[Indices] = [np.zeros(0, dtype=np.int64)]
         chunk_of: list[Indices] = [np.zeros(0, dtype=np.int64)]
         lengths: list[Indices] = [np.zeros(0, dtype=np.int64)]
         trained: list[Indices] = [np.zeros(0, dtype=np.int64)]
+        count = 0
         for table in tables:
-            for batch in table.select(["input_ids", "labels"]).to_batches():
+            taught = TEACHER_IDS in table.column_names
+            for batch in table.select((TAUGHT_SCHEMA if taught else TOKEN_SCHEMA).names).to_batches():
                 if batch.num_rows == 0:
                     continue
                 ids, offsets = _flat(batch.column(0))
@@ -60,6 +71,13 @@ class TokenRows:
                 lengths.append(np.diff(offsets))
                 counted = np.concatenate([[0], np.cumsum(labels != IGNORED)])
                 trained.append(counted[offsets[1:]] - counted[offsets[:-1]])
+                self._first_of.append(count)
+                count += batch.num_rows
+                nothing = np.zeros(0, dtype=np.int32), np.zeros(batch.num_rows + 1, dtype=np.int64)
+                candidates, places = _flat(batch.column(2)) if taught else nothing
+                scores = batch.column(3).values.to_numpy() if taught else np.zeros(0, dtype=np.float32)
+                self._teacher.append((candidates, scores, places))
+                self.candidates = max(self.candidates, int((np.diff(places) // np.maximum(np.diff(offsets), 1)).max()))
         self._chunk_of = np.concatenate(chunk_of)
         self._starts = np.concatenate(starts)
         self.lengths: Indices = np.concatenate(lengths)
@@ -75,6 +93,20 @@ class TokenRows:
             self._chunk_of[rows].tolist(), self._starts[rows].tolist(), (self._starts[rows] + lengths).tolist(), strict=True
         ):
             yield self._ids[chunk][start:stop], self._labels[chunk][start:stop]
+
+    def taught(self, rows: Indices, *, limit: int) -> Iterator[tuple[Ids, NDArray[np.float32]]]:
+        """(candidates, scores) of each of `rows`, cut to `limit` tokens: arrays of (tokens, `candidates`), filled up with scores of -inf."""
+        for row in rows.tolist():
+            chunk, length = int(self._chunk_of[row]), int(self.lengths[row])
+            ids, scores, places = self._teacher[chunk]
+            at = row - self._first_of[chunk]
+            part = slice(int(places[at]), int(places[at + 1]))
+            width = (part.stop - part.start) // max(length, 1)
+            filled = ((0, 0), (0, self.candidates - width))
+            yield (
+                np.pad(ids[part].reshape(length, width)[:limit], filled),
+                np.pad(scores[part].reshape(length, width)[:limit], filled, constant_values=-np.inf),
+            )
 
 
 def list_array(values: NDArray[np.generic], lengths: Indices) -> pa.ListArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +38,9 @@ def with_adapter(model: PreTrainedModel, config: Any) -> PeftModel:
         model.enable_input_require_grads()
     upcast = config.peft_autocast_adapter_dtype is not False
     if config.lora_model_dir:
-        return _continued(model, config.lora_model_dir, upcast)
+        return _in_full(_continued(model, config.lora_model_dir, upcast), config)
     try:
-        return peft.get_peft_model(model, lora_settings(config), autocast_adapter_dtype=upcast)
+        return _in_full(peft.get_peft_model(model, lora_settings(config, model), autocast_adapter_dtype=upcast), config)
     except (ValueError, TypeError, KeyError, ImportError, AttributeError) as error:
         raise UserError(
             Problem(
@@ -51,7 +52,7 @@ def with_adapter(model: PreTrainedModel, config: Any) -> PeftModel:
         ) from error
 
 
-def lora_settings(config: Any) -> LoraConfig:
+def lora_settings(config: Any, model: PreTrainedModel) -> LoraConfig:
     """peft's settings for the recipe's LoRA options. Raises UserError when rank or alpha is missing or the initialisation needs data."""
     from peft import LoraConfig
 
@@ -89,7 +90,7 @@ def lora_settings(config: Any) -> LoraConfig:
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout or 0.0,
-        target_modules=_targets(config),
+        target_modules=_targets(config, model),
         target_parameters=_as_list(config.lora_target_parameters),
         modules_to_save=config.lora_modules_to_save or None,
         fan_in_fan_out=bool(config.lora_fan_in_fan_out),
@@ -105,6 +106,15 @@ def lora_settings(config: Any) -> LoraConfig:
         trainable_token_indices=config.peft_trainable_token_indices,
         ensure_weight_tying=bool(config.peft_ensure_weight_tying),
     )
+
+
+def _in_full(model: PeftModel, config: Any) -> PeftModel:
+    """`model`, the matrices of its adapter in 32 bits when the recipe wants their gradients so: a gradient has the format of its parameter."""
+    if config.lora_fp32_gradients:
+        for name, parameter in model.named_parameters():
+            if "lora_" in name and parameter.requires_grad:
+                parameter.data = parameter.data.float()
+    return model
 
 
 def changes_base(model: PeftModel) -> bool:
@@ -182,20 +192,21 @@ def _continued(model: PreTrainedModel, folder: str, upcast: bool) -> PeftModel:
         ) from error
 
 
-def _targets(config: Any) -> str | list[str] | None:
+def _targets(config: Any, model: PreTrainedModel) -> str | list[str] | None:
+    """peft's target modules: the named ones, every linear layer, or both together (the output layer and embeddings only when named)."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
     named = config.lora_target_modules
     if not config.lora_target_linear:
         return named
     if not named or named in ("linear", "all-linear"):
         return "all-linear"
-    raise UserError(
-        Problem(
-            code="conflict",
-            path="lora_target_modules",
-            message="`lora_target_linear: true` already targets every linear layer",
-            fix="keep one of the two",
-        )
-    )
+    output = model.get_output_embeddings()
+    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D) and module is not output}
+    if isinstance(named, str):
+        named = [name for name, _ in model.named_modules() if re.fullmatch(config.lora_target_modules, name)]
+    return sorted(linear.union(named))
 
 
 def _targets_embeddings(model: PeftModel) -> bool:

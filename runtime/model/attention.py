@@ -42,5 +42,37 @@ def attention_of(config: Any, *, cuda: bool) -> str | None:
     return str(name)
 
 
+def compile_flex(config: Any, attention: str | None) -> None:
+    """Compile flex attention with `flex_attn_compile_kwargs` for every model of this process; nothing when the recipe leaves it to transformers.
+
+    Raises UserError when another attention runs, which nothing compiles.
+    """
+    settings = config.flex_attn_compile_kwargs
+    if not settings:
+        return
+    if attention != "flex_attention":
+        raise _refused(
+            "flex_attn_compile_kwargs",
+            f"they are for flex_attention, and this run uses {attention or 'another one'}",
+            "set `flex_attention: true`",
+        )
+    from torch import compile as compiled
+    from torch.nn.attention.flex_attention import flex_attention
+    from transformers.integrations.flex_attention import WrappedFlexAttention
+
+    class Compiled(WrappedFlexAttention):
+        """The one compiled function, the same in training and evaluation."""
+
+        _instance = None
+        _compiled_flex_attention = staticmethod(compiled(flex_attention, **settings))
+
+        def __init__(self, training: bool) -> None:
+            self.training = training
+
+    import transformers.integrations.flex_attention as used
+
+    used.WrappedFlexAttention = Compiled  # type: ignore[misc]
+
+
 def _refused(path: str, message: str, fix: str = "set `sdp_attention: true` instead") -> UserError:
     return UserError(Problem(code="unsupported", path=path, message=message, fix=fix))

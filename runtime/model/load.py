@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.config.problem import Problem, UserError
 from runtime.model.attention import attention_of
+from runtime.model.experts import check_experts, experts_of
+from runtime.model.kernels import kernels_of
+from runtime.model.placement import Placement, check_placed, placement_of
 from runtime.model.precision import Precision
-from runtime.model.quantization import quantization_of
+from runtime.model.quantization import quantization_of, stored_quantization_of
+from runtime.model.rows import FrozenRows, freeze_rows, read_pattern
+from runtime.model.untrained import fix_untrained
+from runtime.plugins.hooks import hooks_of
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -32,6 +39,8 @@ def load_model(
     import torch
     import transformers
 
+    hooks = hooks_of(config)
+    hooks.tell("pre_model_load")
     architecture = load_architecture(config)
     kind = getattr(transformers, config.type_of_model or "AutoModelForCausalLM", None)
     if kind is None:
@@ -45,30 +54,47 @@ def load_model(
         )
     attention = attention or attention_of(config, cuda=device.startswith("cuda"))
     dtype = getattr(torch, precision.weights)
+    experts = experts_of(config)
     if config.reinit_weights:
         torch.manual_seed(seed_of(config))
-        model = kind.from_config(architecture, dtype=dtype, attn_implementation=attention, trust_remote_code=bool(config.trust_remote_code))
+        model = kind.from_config(
+            architecture, dtype=dtype, attn_implementation=attention, trust_remote_code=bool(config.trust_remote_code), **experts
+        )
         model = model.to(device)
     else:
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        # Merging takes the base as it is on one device: limits and kernels belong to training.
+        placement = (
+            placement_of(config, device=device, gpus=torch.cuda.device_count(), processes=processes) if quantize else Placement.on(device)
+        )
         settings: dict[str, Any] = {
             "config": architecture,
             "dtype": dtype,
             "attn_implementation": attention,
-            "quantization_config": quantization_of(config, precision) if quantize else None,
+            "quantization_config": stored_quantization_of(config) or (quantization_of(config, precision) if quantize else None),
             "trust_remote_code": bool(config.trust_remote_code),
-            "device_map": config.device_map or ({"": device} if device.startswith("cuda") else None),
-            "max_memory": config.max_memory,
+            "device_map": placement.device_map,
+            "max_memory": placement.max_memory,
+            **experts,
+            **(kernels_of(config, cuda=device.startswith("cuda")) if quantize else {}),
             **_source(config),
             **(config.overrides_of_model_kwargs or {}),
         }
         model = _reading(
             config, lambda: kind.from_pretrained(config.base_model, **{key: value for key, value in settings.items() if value is not None})
         )
+        if placement.limited:
+            check_placed(model, config)
+    check_experts(model, config)
     # A sampling default that contradicts itself stops a model from being saved; greedy models of the wild carry such files.
     if getattr(model, "generation_config", None) is not None and not model.generation_config.do_sample:
         model.generation_config.temperature = model.generation_config.top_p = model.generation_config.top_k = None
     fit_embeddings(model, tokenizer, config)
+    if fix_untrained(model, config):
+        # An adapter alone would not tell what became of these rows: they are saved with it.
+        model.resized_embeddings = True
     model.config.use_cache = False
+    hooks.tell("post_model_build", model)
     return model
 
 
@@ -118,32 +144,42 @@ def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, c
     return True
 
 
-def unfreeze_only(model: PreTrainedModel, patterns: list[str]) -> int:
-    """How many parameters stay trainable when only those matching a pattern do. Raises UserError for a broken pattern or when none matches."""
-    compiled = []
-    for index, pattern in enumerate(patterns):
-        place = f"unfrozen_parameters[{index}]"
-        if re.search(r"\[[\d:]+\]$", pattern):
-            raise UserError(
-                Problem(
-                    code="unsupported", path=place, message=f"ranges of rows ({pattern}) are not supported yet", fix="name whole parameters"
-                )
-            )
+def unfreeze_only(model: PreTrainedModel, patterns: list[str]) -> tuple[FrozenRows, ...]:
+    """Leave only parameters matching a pattern to training, and of those with a range only its rows; returns the rows that stay as they are.
+
+    Raises UserError for a broken pattern, for a range that holds no row, or when nothing matches.
+    """
+    read = []
+    for index, text in enumerate(patterns):
         try:
-            compiled.append(re.compile(pattern))
+            read.append(read_pattern(text))
         except re.error as error:
             raise UserError(
                 Problem(
                     code="wrong-type",
-                    path=place,
-                    message=f"{pattern!r} is not a regular expression: {error}",
+                    path=f"unfrozen_parameters[{index}]",
+                    message=f"{text!r} is not a regular expression: {error}",
                     fix="escape special characters",
                 )
             ) from error
-    trainable = 0
+    frozen, trainable = [], False
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(any(pattern.match(name) for pattern in compiled) and parameter.is_floating_point())
-        trainable += parameter.numel() if parameter.requires_grad else 0
+        found = [pattern for pattern in read if pattern.names.match(name)] if parameter.is_floating_point() else []
+        parameter.requires_grad_(bool(found))
+        trainable = trainable or bool(found)
+        if found and not any(pattern.whole for pattern in found):
+            ranges = [(pattern.start or 0, pattern.stop) for pattern in found]
+            rows = freeze_rows(name, parameter, ranges)
+            if rows is not None and len(rows.indices) == parameter.shape[0]:
+                raise UserError(
+                    Problem(
+                        code="out-of-range",
+                        path="unfrozen_parameters",
+                        message=f"no row of {name} is in the range {ranges[0][0]}:{'' if ranges[0][1] is None else ranges[0][1]}: it has {parameter.shape[0]} rows",
+                        fix="the first row is 0, and the end is not included",
+                    )
+                )
+            frozen += [] if rows is None else [rows]
     if not trainable:
         raise UserError(
             Problem(
@@ -153,7 +189,7 @@ def unfreeze_only(model: PreTrainedModel, patterns: list[str]) -> int:
                 fix="names look like model.layers.0.self_attn.q_proj.weight",
             )
         )
-    return trainable
+    return tuple(frozen)
 
 
 def seed_of(config: Any) -> int:

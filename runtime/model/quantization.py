@@ -9,6 +9,7 @@ from runtime.model.precision import Precision
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
+    from transformers.utils.quantization_config import QuantizationConfigMixin
 
 
 def quantization_of(config: Any, precision: Precision) -> BitsAndBytesConfig | None:
@@ -48,6 +49,39 @@ def quantization_of(config: Any, precision: Precision) -> BitsAndBytesConfig | N
                 fix="see transformers.BitsAndBytesConfig for the settings it takes",
             )
         ) from error
+
+
+def stored_quantization_of(config: Any) -> QuantizationConfigMixin | None:
+    """How to read a base that is stored in few bits: `model_quantization_config` with its arguments, None when config.json alone decides.
+
+    `dequantize: true`, which both classes know, gives full-size weights that can be trained and merged. Raises UserError for an unknown argument.
+    """
+    name = config.model_quantization_config
+    if name is None:
+        return None
+    import inspect
+
+    import transformers
+
+    kind: type[QuantizationConfigMixin] = getattr(transformers, name)
+    given = dict(config.model_quantization_config_kwargs or {})
+    # The classes take any keyword and forget those they do not know.
+    known = [parameter for parameter in inspect.signature(kind.__init__).parameters if parameter not in ("self", "kwargs")]
+    unknown = sorted(set(given) - set(known))
+    try:
+        if not unknown:
+            return kind(**given)
+        reason = f"{name} has no argument {', '.join(unknown)}"
+    except (TypeError, ValueError, AttributeError) as error:
+        reason = str(error)
+    raise UserError(
+        Problem(
+            code="wrong-type",
+            path="model_quantization_config_kwargs",
+            message=reason,
+            fix=f"it takes {', '.join(known)}",
+        )
+    )
 
 
 def _require_bitsandbytes() -> None:

@@ -71,7 +71,7 @@ def _loaded(name: str, config: Any) -> PreTrainedTokenizerBase:
         raise UserError(
             Problem(
                 code="unsupported",
-                message="tokenizer_use_mistral_common is not supported here yet",
+                message="mistral-common has no chat templates and no places of tokens in the text, which deciding what is trained needs",
                 path="tokenizer_use_mistral_common",
                 fix="remove it; the tokenizer.json of the model is used",
             )

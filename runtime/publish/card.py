@@ -47,7 +47,9 @@ class Facts:
             run=run,
             base_model=Path(config.base_model).name if is_local(config.base_model) else config.base_model,
             base_is_on_hub=not is_local(config.base_model),
-            method={None: "full fine-tuning", "lora": "LoRA", "qlora": "QLoRA"}.get(config.adapter, str(config.adapter)),
+            method="ReLoRA"
+            if config.relora
+            else {None: "full fine-tuning", "lora": "LoRA", "qlora": "QLoRA"}.get(config.adapter, str(config.adapter)),
             datasets=tuple(Path(name).name if is_local(name) else name for name in names),
             hub_datasets=tuple(name for name in names if not is_local(name) and name.count("/") == 1),
             rows=rows,

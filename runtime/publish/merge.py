@@ -17,7 +17,8 @@ from runtime.publish.trained import is_adapter, load_base, load_trained_tokenize
 def merge(config: Any, final: Path) -> Path:
     """The folder of the merged model, `final/merged`, sealed; made anew unless it already belongs to this very adapter.
 
-    The adapter goes into the base in 16 or 32 bits, also when it was trained over a quantized one. Raises UserError when there is no adapter, when it
+    The adapter goes into the base in 16 or 32 bits, also when it was trained over a quantized one, the whole model being in memory (`merge_method:
+    legacy`). Raises UserError when there is no adapter, when it
     is damaged, or when merging gives numbers that are not finite.
     """
     require_sealed(final)

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 from runtime.config.problem import Problem, UserError
 from runtime.model.load import seed_of
 from runtime.model.precision import Precision
+from runtime.training.activations import in_host_memory
 from runtime.training.cadence import Cadence
+from runtime.training.compiling import compiles
+from runtime.training.optimizers.named import arguments_of, named_optimizer
+from runtime.training.schedule import schedule_of
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -36,12 +40,9 @@ PASSED: dict[str, str] = {
     "max_grad_norm": "max_grad_norm",
     "metric_for_best_model": "metric_for_best_model",
     "neftune_noise_alpha": "neftune_noise_alpha",
-    "optim_args": "optim_args",
     "optim_target_modules": "optim_target_modules",
     "remove_unused_columns": "remove_unused_columns",
     "save_only_model": "save_only_model",
-    "torch_compile_backend": "torch_compile_backend",
-    "torch_compile_mode": "torch_compile_mode",
     "torch_empty_cache_steps": "torch_empty_cache_steps",
     "trackio_space_id": "trackio_space_id",
     "weight_decay": "weight_decay",
@@ -65,16 +66,20 @@ DERIVED: dict[str, tuple[str, ...]] = {
     "group_by_length": ("train_sampling_strategy",),
     "learning_rate": ("learning_rate",),
     "load_best_model_at_end": ("metric_for_best_model",),
+    "logging_nan_inf_filter": ("logging_nan_inf_filter",),
     "logging_steps": ("logging_steps",),
     "lr_scheduler": ("lr_scheduler_type",),
     "lr_scheduler_kwargs": ("lr_scheduler_kwargs",),
     "max_steps": ("max_steps",),
     "micro_batch_size": ("per_device_train_batch_size",),
     "num_epochs": ("num_train_epochs",),
+    "optim_args": ("optim_args",),
     "optimizer": ("optim",),
     "seed": ("seed",),
     "tf32": ("tf32",),
     "torch_compile": ("torch_compile",),
+    "torch_compile_backend": ("torch_compile_backend",),
+    "torch_compile_mode": ("torch_compile_mode",),
     "use_comet": ("report_to",),
     "use_mlflow": ("report_to",),
     "use_tensorboard": ("report_to",),
@@ -103,6 +108,7 @@ ENVIRONMENT: dict[str, str] = {
     "comet_project_name": "COMET_PROJECT_NAME",
     "comet_experiment_key": "COMET_EXPERIMENT_KEY",
     "comet_mode": "COMET_START_MODE",
+    "comet_online": "COMET_START_ONLINE",
 }
 
 TRACKERS = {
@@ -122,7 +128,6 @@ def training_arguments(config: Any, cadence: Cadence, precision: Precision, *, s
     """
     from transformers import TrainingArguments
 
-    refuse_without_gpu(config, cuda=cuda)
     settings: dict[str, Any] = {
         argument: getattr(config, option) for option, argument in PASSED.items() if getattr(config, option) is not None
     }
@@ -135,7 +140,8 @@ def training_arguments(config: Any, cadence: Cadence, precision: Precision, *, s
         "num_train_epochs": float(config.num_epochs),
         "max_steps": config.max_steps if config.max_steps and config.max_steps > 0 else -1,
         "learning_rate": float(config.learning_rate),
-        "optim": str(getattr(config.optimizer, "value", config.optimizer) or "adamw_torch_fused"),
+        "optim": _optimizer(config),
+        "optim_args": ",".join(f"{name}={value}" for name, value in arguments_of(config.optim_args).items()) or None,
         "warmup_steps": _warmup(config, cadence.total_steps),
         "seed": seed_of(config),
         "data_seed": seed_of(config),
@@ -143,12 +149,12 @@ def training_arguments(config: Any, cadence: Cadence, precision: Precision, *, s
         "fp16": precision.fp16,
         "bf16_full_eval": precision.full_eval,
         "logging_steps": cadence.logging_steps,
-        "logging_nan_inf_filter": False,
+        "logging_nan_inf_filter": bool(config.logging_nan_inf_filter),
         "eval_strategy": "steps" if cadence.eval_steps else "no",
         "eval_steps": cadence.eval_steps or None,
         "save_strategy": "no",
-        # Searching the graph for unused parameters costs a pass a step; every trainable parameter of a language model is used.
-        "ddp_find_unused_parameters": bool(config.ddp_find_unused_parameters),
+        # Searching the graph for unused parameters costs a pass a step; every trainable parameter of a language model is used, but for LISA's waiting layers.
+        "ddp_find_unused_parameters": bool(config.ddp_find_unused_parameters or config.lisa_n_layers),
         "report_to": [name for option, name in TRACKERS.items() if getattr(config, option)] or "none",
         "run_name": config.wandb_name or config.mlflow_run_name or config.trackio_run_name,
         "disable_tqdm": True,
@@ -182,27 +188,6 @@ def tracker_environment(config: Any) -> dict[str, str]:
     return {variable: ("true" if value else "false") if isinstance(value, bool) else str(value) for variable, value in values.items()}
 
 
-def refuse_without_gpu(config: Any, *, cuda: bool) -> None:
-    """Raise UserError for options that do nothing, or something else, on a CPU."""
-    if cuda:
-        return
-    reasons = {
-        "fsdp": "FSDP shards over GPUs; without one, plain data parallelism would run in its place",
-        "fsdp_config": "FSDP shards over GPUs; without one, plain data parallelism would run in its place",
-        "deepspeed": "DeepSpeed needs GPUs here; without one, plain data parallelism would run in its place",
-        "tf32": "TF32 is a number format of NVIDIA GPUs",
-    }
-    problems = [
-        Problem(
-            code="unsupported", path=option, message=f"{reason}, and this machine has no GPU", fix=f"remove `{option}`, or run on a GPU"
-        )
-        for option, reason in reasons.items()
-        if getattr(config, option) not in (None, False, "auto", [], {})
-    ]
-    if problems:
-        raise UserError(problems)
-
-
 def _warmup(config: Any, total_steps: int) -> int | float:
     """Steps, or the share of all steps when below 1. Unset: 3 % of the steps, at most 100, as the reference does."""
     if config.warmup_ratio is not None:
@@ -211,7 +196,19 @@ def _warmup(config: Any, total_steps: int) -> int | float:
     return min(int(0.03 * total_steps), 100) if config.warmup_steps is None else int(config.warmup_steps)
 
 
+def _optimizer(config: Any) -> str:
+    # The Trainer knows no other names than transformers'; one built here is put in its place by RunTrainer.
+    return (
+        "adamw_torch"
+        if named_optimizer(config) is not None
+        else str(getattr(config.optimizer, "value", config.optimizer) or "adamw_torch_fused")
+    )
+
+
 def _schedule(config: Any) -> dict[str, Any]:
+    if schedule_of(config).own_shape:
+        # The same holds for schedules.
+        return {"lr_scheduler_type": "constant", "lr_scheduler_kwargs": None}
     name = str(getattr(config.lr_scheduler, "value", config.lr_scheduler) or "cosine")
     kwargs = dict(config.lr_scheduler_kwargs or {})
     if config.cosine_min_lr_ratio is not None:
@@ -239,22 +236,20 @@ def _checkpointing(config: Any) -> dict[str, Any]:
     if not config.gradient_checkpointing:
         return {}
     kwargs: dict[str, Any] = {"use_reentrant": False} | (config.gradient_checkpointing_kwargs or {})
-    if config.gradient_checkpointing == "offload":
+    if in_host_memory(config):
         kwargs["offload"] = True
-    elif config.gradient_checkpointing is not True:
-        raise UserError(
-            Problem(
-                code="unsupported",
-                path="gradient_checkpointing",
-                message=f"{config.gradient_checkpointing!r} is not supported yet",
-                fix="use true or offload",
-            )
-        )
     return {"activation_checkpointing": True, "activation_checkpointing_kwargs": kwargs}
 
 
 def _compile(config: Any, *, cuda: bool) -> dict[str, Any]:
-    settings: dict[str, Any] = {"torch_compile": True} if config.torch_compile in (True, "auto") else {}
+    settings: dict[str, Any] = {}
+    if compiles(config):
+        # The Trainer takes either of the last two alone as a wish to compile.
+        settings = {
+            "torch_compile": True,
+            "torch_compile_backend": config.torch_compile_backend,
+            "torch_compile_mode": config.torch_compile_mode,
+        }
     if config.tf32 is not None:
         settings["tf32"] = config.tf32 if config.tf32 != "auto" else True if cuda and _has_tf32() else None
     return settings

@@ -7,32 +7,52 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runtime.model.adapter import adapter_state, changes_base, with_adapter
+from runtime.model.attention import compile_flex
+from runtime.model.liger import apply_liger
 from runtime.model.load import load_model, seed_of, unfreeze_only
+from runtime.model.norms import raise_norms
 from runtime.model.origin import Origin, origin_of
 from runtime.model.precision import Precision, choose_precision
+from runtime.model.rows import FrozenRows
+from runtime.model.tiled_mlp import tile_mlps
+from runtime.plugins.hooks import hooks_of
+from runtime.training import activations
 from runtime.training.arguments import training_arguments
 from runtime.training.cadence import Cadence
 from runtime.training.chaos import Chaos, parse_chaos
+from runtime.training.compiling import compiler_settings
+from runtime.training.grokfast import grokfast_of
 from runtime.training.health import Improvement, LossWatch, Sweep
 from runtime.training.job import Job
+from runtime.training.losses.choice import loss_of
 from runtime.training.optimizer import rates_of
+from runtime.training.optimizers.named import named_optimizer
+from runtime.training.optimizers.packages import allow_state
+from runtime.training.relora import check_layers, relora_of
+from runtime.training.schedule import schedule_of
+from runtime.training.swanlab import swanlab_of
 from runtime.training.trainer import RunTrainer, Session
+from runtime.training.trainer_class import trainer_class
+from runtime.training.watchers import watchers
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from runtime.data.prepare import Prepared
+    from runtime.training.losses.server import TeacherServer
     from runtime.training.saving import Saver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learner:
-    """The model that learns. `origin` says what its adapter was trained over; `initial` is the adapter before training where its start changed the base."""
+    """The model that learns. `origin` says what its adapter was trained over; `initial` is the adapter before training where its start changed the base;
+    `frozen_rows` are rows of trained parameters that stay as they are."""
 
     model: PreTrainedModel
     origin: Origin | None = None
     initial: dict[str, torch.Tensor] | None = None
+    frozen_rows: tuple[FrozenRows, ...] = ()
 
 
 def load_learner(config: Any, tokenizer: PreTrainedTokenizerBase, *, precision: Precision, device: str) -> Learner:
@@ -40,17 +60,29 @@ def load_learner(config: Any, tokenizer: PreTrainedTokenizerBase, *, precision: 
     import numpy as np
     import torch
 
+    hooks = hooks_of(config)
+    apply_liger(config)
     random.seed(seed_of(config))
     np.random.seed(seed_of(config))
     torch.manual_seed(seed_of(config))
     model = load_model(config, tokenizer, precision=precision, device=device)
+    compile_flex(config, model.config._attn_implementation)
     if not config.adapter:
-        if config.unfrozen_parameters:
-            unfreeze_only(model, config.unfrozen_parameters)
-        return Learner(model=model)
+        raise_norms(model, config)
+        tile_mlps(model, config)
+        rows = unfreeze_only(model, config.unfrozen_parameters) if config.unfrozen_parameters else ()
+        hooks.tell("post_model_load", model)
+        return Learner(model=model, frozen_rows=rows)
     origin = origin_of(model, config)
+    raise_norms(model, config)
+    tile_mlps(model, config)
+    hooks.tell("pre_lora_load", model)
     torch.manual_seed(seed_of(config))
     adapted = with_adapter(model, config)
+    if config.relora:
+        check_layers(adapted)
+    hooks.tell("post_lora_load", adapted)
+    hooks.tell("post_model_load", adapted)
     return Learner(model=adapted, origin=origin, initial=adapter_state(adapted) if changes_base(adapted) else None)
 
 
@@ -80,13 +112,27 @@ def assemble(
     from runtime.data.collate import collator_for
 
     config = job.config
+    allow_state(config)
+    hooks = hooks_of(config)
     # An evaluation before the first step belongs to a beginning, not to a resumption.
     arguments = training_arguments(config, cadence, precision, scratch=job.folder.checkpoints, cuda=cuda)
     arguments.eval_on_start = bool(arguments.eval_on_start) and fresh and cadence.eval_steps > 0
+    scratch = job.folder.path / activations.FOLDER / f"rank-{job.rank.index}"
+    activations.clear(scratch)
+    activations.shape_checkpointing(learner.model, config, scratch=scratch)
     session = Session(
         cadence=cadence,
         rank=job.rank,
         rates=rates_of(config),
+        optimizer=named_optimizer(config),
+        schedule=schedule_of(config),
+        relora=relora_of(config),
+        frozen_rows=learner.frozen_rows,
+        loss=loss_of(config),
+        teacher=_online_teacher(config, learner.model),
+        compiler=compiler_settings(config),
+        offloading=activations.offloading(learner.model, config),
+        hooks=hooks,
         saver=saver,
         stop=job.stop,
         chaos=Chaos(parse_chaos(job.surroundings.chaos), job.folder.chaos),
@@ -94,11 +140,11 @@ def assemble(
         events=job.events,
         notice_file=job.surroundings.notice,
         watch=LossWatch(threshold=config.loss_watchdog_threshold, patience=config.loss_watchdog_patience or 3),
-        sweep=Sweep(config.gc_steps or 0),
+        sweep=Sweep(config.gc_steps or 0, python=config.gc_collect_steps or 0),
         improvement=Improvement(patience=config.early_stopping_patience),
         load_best=bool(config.load_best_model_at_end) and cadence.eval_steps > 0,
     )
-    trainer = RunTrainer(
+    trainer = trainer_class(config)(
         session=session,
         model=learner.model,
         args=arguments,
@@ -106,6 +152,28 @@ def assemble(
         eval_dataset=prepared.validation if cadence.eval_steps else None,
         data_collator=collator_for(config, tokenizer),
         processing_class=tokenizer,
+        callbacks=hooks.callbacks("add_callbacks_pre_trainer", learner.model),
     )
     trainer.remove_callback(PrinterCallback)
+    for callback in watchers(config, trainer, job.folder.path, cuda=cuda):
+        trainer.add_callback(callback)
+    tracker = swanlab_of(config, job.folder.path)
+    if tracker is not None:
+        trainer.add_callback(tracker)
+    grokfast = grokfast_of(config)
+    if grokfast is not None:
+        trainer.add_callback(grokfast)
+        session.keeps.append(grokfast.keep)
+        session.takes_up.append(grokfast.take_up)
+    hooks.tell("post_trainer_create", trainer)
+    for callback in hooks.callbacks("add_callbacks_post_trainer", trainer):
+        trainer.add_callback(callback)
     return trainer
+
+
+def _online_teacher(config: Any, model: Any) -> TeacherServer | None:
+    if not config.kd_online_server_base_url:
+        return None
+    from runtime.training.losses.server import teacher_server
+
+    return teacher_server(config, vocabulary=int(model.get_input_embeddings().weight.shape[0]))

@@ -25,13 +25,13 @@ def write_final(job: Job, trainer: RunTrainer, learner: Learner, facts: Facts) -
     """Seal the present weights of `trainer` as the run's final model."""
 
     def write(folder: Path) -> None:
-        trainer.save_model(str(folder), _internal_call=True)
+        trainer.save_final(folder)
         if not job.rank.is_main:
             return
         if learner.initial is not None:
             save_adapter(trainer.accelerator.unwrap_model(trainer.model), folder, initial=learner.initial)
         write_origin(learner.origin, folder)
-        write_card(folder, facts)
+        write_card(folder, facts, merged=trainer.session.relora is not None)
 
     trainer.session.saver.save_final(facts.steps, write)
 

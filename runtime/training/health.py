@@ -53,23 +53,32 @@ class Improvement:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Collects garbage every `every` steps; -1 before evaluations and at the end of epochs, 0 never."""
+    """Collects garbage every `every` steps; -1 before evaluations and at the end of epochs, 0 never. `python` is the same for Python's garbage alone,
+    which leaves the allocator's unused GPU memory where it is."""
 
     every: int = 0
+    python: int = 0
 
     def after_step(self, step: int, *, evaluates: bool, epoch_ends: bool) -> None:
         """Collect, if this is the moment."""
-        if (self.every > 0 and step % self.every == 0) or (self.every == -1 and (evaluates or epoch_ends)):
-            _collect()
+        boundary = evaluates or epoch_ends
+        if _is_due(self.every, step, boundary=boundary):
+            _collect(device=True)
+        elif _is_due(self.python, step, boundary=boundary):
+            _collect(device=False)
 
 
-def _collect() -> None:
+def _is_due(every: int, step: int, *, boundary: bool) -> bool:
+    return (every > 0 and step % every == 0) or (every == -1 and boundary)
+
+
+def _collect(*, device: bool) -> None:
     import gc
 
     import torch
 
     gc.collect()
-    if torch.cuda.is_available():
+    if device and torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 

@@ -62,6 +62,16 @@ class Rank:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def gather(self, value: Any) -> list[Any]:
+        """The `value` of every process, in their order, on each of them."""
+        if self.world_size == 1:
+            return [value]
+        import torch.distributed as dist
+
+        parts: list[Any] = [None] * self.world_size
+        dist.all_gather_object(parts, value)
+        return parts
+
     def reduce(self, tensor: torch.Tensor, how: str) -> torch.Tensor:
         """`tensor` combined over all processes: `mean`, `sum` or `max`."""
         if self.world_size == 1:

@@ -59,6 +59,27 @@ class Progress:
         loss = metrics.get("loss")
         self.say(f"step {step:,}: evaluation loss {loss:.4f}" if loss is not None else f"step {step:,}: evaluated")
 
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table where a terminal is watching; elsewhere a line for each cell, which a log can hold."""
+        if not self._speaks:
+            return
+        if not self._stream.isatty():
+            self.say(title)
+            for number, row in enumerate(rows, 1):
+                for column, cell in zip(columns, row, strict=True):
+                    self.say(f"  {number} {column}: {cell}")
+            return
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        shown = Table(title=title, title_justify="left", show_lines=True)
+        for column in columns:
+            shown.add_column(column, overflow="fold")
+        for row in rows:
+            shown.add_row(*(Text(cell) for cell in row))
+        (self._bar.console if self._bar is not None else Console(file=self._stream)).print(shown)
+
     def end(self) -> None:
         """Take the bar away."""
         if self._bar is not None:

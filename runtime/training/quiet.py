@@ -13,6 +13,8 @@ def quiet_libraries(*, debug: bool) -> None:
         "TOKENIZERS_PARALLELISM": "true",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "BITSANDBYTES_NOWELCOME": "1",
+        # torch's profiler talks about its own starting and stopping.
+        "KINETO_LOG_LEVEL": "5",
         # Growing segments keep batches of changing length from fragmenting GPU memory.
         "PYTORCH_ALLOC_CONF": "expandable_segments:True",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from runtime.config.load import config_hash, dump_yaml
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.events import EventLog
 from runtime.model.network import go_offline_if_alone
+from runtime.plugins.hooks import hooks_of
 from runtime.publish.card import Facts
 from runtime.training.cadence import Cadence, cadence_of
 from runtime.training.failure import explain
@@ -64,8 +66,12 @@ def train(config: Any, surroundings: Surroundings, stop: StopRequest) -> ExitCod
 
 def _outcome(job: Job) -> tuple[ExitCode, tuple[Problem, ...]]:
     job.emit("started", attempt=job.surroundings.attempt, world_size=job.rank.world_size)
+    from runtime.training.telemetry import serving_metrics
+
     try:
-        return _train(job), ()
+        with serving_metrics(job):
+            code = _train(job)
+            return (_benchmark(job) if code == ExitCode.OK else code), ()
     except StopNow:
         job.progress.say("stopped before training began")
         job.emit("stopped")
@@ -97,12 +103,30 @@ def _train(job: Job) -> ExitCode:
     quiet_libraries(debug=job.surroundings.debug)
     import torch
 
-    from runtime.training.arguments import refuse_without_gpu, tracker_environment
+    from runtime.model.liger import require_liger
+    from runtime.training.arguments import tracker_environment
     from runtime.training.assemble import assemble, load_learner, machine_precision
     from runtime.training.final import final_is_there
+    from runtime.training.losses.choice import loss_of
+    from runtime.training.machine import fit_for, this_machine, together
+    from runtime.training.optimizers.packages import require_package
+    from runtime.training.swanlab import require_swanlab
+    from runtime.training.targeting import keep_layers, target_layers
+    from runtime.training.watchers import refuse_unready
 
+    hooks = hooks_of(config)
     cuda = torch.cuda.is_available()
-    refuse_without_gpu(config, cuda=cuda)
+    machine = this_machine(rank)
+    job.emit("machine", gpu=machine.gpu, processes=rank.world_size, cores=_cores())
+    # Everything that cannot work here is said at once, before the data are prepared.
+    together(
+        lambda: [job.progress.say(line) for line in fit_for(config, machine)],
+        lambda: require_package(config, cuda=cuda),
+        lambda: require_liger(config, cuda=cuda),
+        lambda: require_swanlab(config, environment=os.environ, home=Path.home()),
+        lambda: loss_of(config),
+        lambda: refuse_unready(config, main=rank.is_main),
+    )
     os.environ.update(tracker_environment(config))
     _join(rank, cuda=cuda, timeout_s=config.ddp_timeout or 1800)
     if rank.is_main:
@@ -133,6 +157,7 @@ def _train(job: Job) -> ExitCode:
     job.emit("stage", name="model")
     precision = machine_precision(config)
     learner = load_learner(config, tokenizer, precision=precision, device=f"cuda:{rank.local}" if cuda else "cpu")
+    targeted = target_layers(job, learner.model, tokenizer, precision=precision, checkpoint=start.checkpoint)
     with sending(job, store) as uploader:
         saver = Saver(
             folder=folder,
@@ -151,6 +176,8 @@ def _train(job: Job) -> ExitCode:
         trainer = assemble(
             job, learner, tokenizer, prepared, cadence, precision=precision, saver=saver, cuda=cuda, fresh=start.checkpoint is None
         )
+        if targeted is not None:
+            trainer.session.keeps.append(keep_layers(targeted))
         trained_before = _go(job, trainer, cadence, start)
         if trainer.session.stopped is not None:
             step = trainer.state.global_step
@@ -165,8 +192,13 @@ def _train(job: Job) -> ExitCode:
             saver.send_final()
         else:
             _finish(job, trainer, learner, cadence, prepared)
+        hooks.tell("post_train", learner.model)
         _tell_trained(job, trainer, seconds=time.monotonic() - began)
         require_sent(job, uploader)
+    if hooks.has("post_train_unload"):
+        del trainer, learner, saver
+        gc.collect()
+        hooks.tell("post_train_unload")
     return ExitCode.OK
 
 
@@ -221,6 +253,18 @@ def _finish(job: Job, trainer: RunTrainer, learner: Learner, cadence: Cadence, p
     write_final(job, trainer, learner, facts)
 
 
+def _cores() -> int:
+    """Processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _benchmark(job: Job) -> ExitCode:
+    """What `lm_eval_tasks` asks for, once the training has left the memory."""
+    from runtime.training.aftermath import benchmark_after_training
+
+    return benchmark_after_training(job)
+
+
 def _tell_trained(job: Job, trainer: RunTrainer, *, seconds: float) -> None:
     step, loss = trainer.state.global_step, trainer.session.final_loss
     job.emit("trained", step, steps=step, final_loss=loss, seconds=round(seconds, 3))
@@ -239,6 +283,13 @@ def _prepare(job: Job, tokenizer: Any) -> Prepared:
     for warning in report.pop("warnings"):
         job.progress.say(f"warning: {warning['where']}: {warning['message']}")
     job.emit("prepared", **report)
+    if job.config.debug:
+        from runtime.data.preview import first_sample, token_lines
+
+        row = prepared.train[0]
+        job.progress.say("the first sample: token, label, text")
+        for line in token_lines(tokenizer, *first_sample(row["input_ids"], row["labels"], row["position_ids"])):
+            job.progress.say(line)
     return prepared
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Timer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,16 +17,26 @@ from transformers import Trainer, TrainerCallback, TrainerState
 
 from runtime.events import EventLog
 from runtime.model.adapter import load_adapter_weights, save_adapter
+from runtime.model.rows import FrozenRows, hold
+from runtime.plugins.hooks import Hooks
 from runtime.training.cadence import Cadence
 from runtime.training.chaos import Chaos, kill_after, kill_now
 from runtime.training.health import Improvement, LossWatch, Sweep
 from runtime.training.ledger import LossLedger, count_tokens
+from runtime.training.losses.choice import RunLoss
+from runtime.training.losses.teacher import TEACHER_COLUMNS, taken_from
 from runtime.training.optimizer import Rates, parameter_groups
+from runtime.training.optimizers.named import Named
 from runtime.training.order import EpochOrder
 from runtime.training.processes import Rank
 from runtime.training.progress import Progress
+from runtime.training.relora import ReLoRA, load_base, save_base
 from runtime.training.saving import Saver
+from runtime.training.schedule import Schedule, curve_of, library_curve
 from runtime.training.stop import Notice, StopRequest
+
+if TYPE_CHECKING:
+    from runtime.training.losses.server import TeacherServer
 
 SESSION = "session.json"
 
@@ -42,15 +52,27 @@ class Session:
     cadence: Cadence
     rank: Rank
     rates: Rates
+    schedule: Schedule
+    optimizer: Named | None = None
+    relora: ReLoRA | None = None
+    frozen_rows: tuple[FrozenRows, ...] = ()
     saver: Saver
     stop: StopRequest
     chaos: Chaos
     progress: Progress
     events: EventLog | None
     notice_file: Path | None = None
+    hooks: Hooks = field(default_factory=Hooks)
     watch: LossWatch = field(default_factory=LossWatch)
     improvement: Improvement = field(default_factory=Improvement)
     sweep: Sweep = field(default_factory=Sweep)
+    # What else is written into every checkpoint, by the process that writes.
+    keeps: list[Callable[[Path], None]] = field(default_factory=list)
+    takes_up: list[Callable[[Path], None]] = field(default_factory=list)
+    loss: RunLoss | None = None
+    teacher: TeacherServer | None = None
+    compiler: dict[str, Any] = field(default_factory=dict)
+    offloading: AbstractContextManager[Any] = field(default_factory=nullcontext)
     load_best: bool = False
     evaluation_due: int | None = None
     ended: bool = False
@@ -73,6 +95,7 @@ class Session:
             "high_losses": self.watch.high_in_a_row,
             "final_loss": self.final_loss,
             "eval_loss": self.eval_loss,
+            "plugins": self.hooks.state(),
         }
 
     def load(self, folder: Path) -> None:
@@ -85,6 +108,9 @@ class Session:
         self.improvement.without = kept["without_improvement"]
         self.watch.high_in_a_row = kept["high_losses"]
         self.final_loss, self.eval_loss = kept["final_loss"], kept["eval_loss"]
+        self.hooks.load_state(kept.get("plugins", {}))
+        for take_up in self.takes_up:
+            take_up(folder)
 
 
 class RunTrainer(Trainer):
@@ -97,25 +123,82 @@ class RunTrainer(Trainer):
         self.ledger = LossLedger(reduce=session.rank.reduce, memory_gib=peak_memory_gib)
         self.add_callback(_StepBoundary(self))
 
+    def _build_accelerator_args(self, **kwargs: Any) -> dict[str, Any]:
+        settings = super()._build_accelerator_args(**kwargs)
+        # The Trainer's arguments have no place for these.
+        for name, value in self.session.compiler.items():
+            setattr(settings["dynamo_plugin"], name, value)
+        return settings
+
     # The step
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """The loss of one micro batch, which is also entered into the ledger."""
         tokens = count_tokens(inputs, getattr(self.processing_class, "pad_token_id", None))
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        with self.session.offloading:
+            loss = super().training_step(model, inputs, num_items_in_batch)
         self.ledger.add(loss, tokens.to(loss.device))
         return loss
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        """The recipe's loss where it has one of its own, the model's otherwise. It is computed inside the model's forward pass either way."""
+        own = self.session.loss
+        if own is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        inputs = dict(inputs)
+        teacher = taken_from(inputs)
+        if teacher is None and self.session.teacher is not None and model.training:
+            teacher = self.session.teacher.say(inputs)
+        with own.computing(
+            self.accelerator.unwrap_model(self.model), teacher=teacher, progress=self.state.global_step / max(1, self.state.max_steps)
+        ):
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        # The model does not take them, but its loss does.
+        self._signature_columns += [name for name in TEACHER_COLUMNS if name not in self._signature_columns]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """The recipe's optimizer; parameters are grouped by learning rate when the recipe has more than one."""
         target = self.model if model is None else model
-        if self.optimizer is None and not self.session.rates.uniform:
-            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, target)
+        new = self.optimizer is None
+        if self.optimizer is None:
+            self.optimizer = self.session.hooks.optimizer(self)
+        own = self.session.optimizer
+        if self.optimizer is None and (own is not None or not self.session.rates.uniform):
             groups = parameter_groups(
                 target, self.session.rates, weight_decay=self.args.weight_decay, decayed=set(self.get_decay_parameter_names(target))
             )
-            self.optimizer = kind(groups, **settings)
-        return super().create_optimizer(model)
+            if own is not None:
+                self.optimizer = own.over(groups, target)
+            else:
+                kind, settings = self.get_optimizer_cls_and_kwargs(self.args, target)
+                self.optimizer = kind(groups, **settings)
+        made = super().create_optimizer(model)
+        if new:
+            hold(made, self.session.frozen_rows)
+        return made
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """The recipe's schedule: transformers', or a pure function of the step, so that the checkpoint's step is all it takes to go on."""
+        schedule, args = self.session.schedule, self.args
+        if self.lr_scheduler is None:
+            self.lr_scheduler = self.session.hooks.schedule(self, self.optimizer if optimizer is None else optimizer, num_training_steps)
+        if self.lr_scheduler is None and not schedule.of_transformers:
+            warmup = args.get_warmup_steps(num_training_steps)
+
+            def library() -> Any:
+                return library_curve(
+                    args.lr_scheduler_type, args.lr_scheduler_kwargs, peak=args.learning_rate, warmup=warmup, total=num_training_steps
+                )
+
+            curve = curve_of(schedule, library, warmup=warmup, total=num_training_steps)
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer if optimizer is None else optimizer, curve)
+            self._created_lr_scheduler = True
+        return super().create_scheduler(num_training_steps, optimizer)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         rows = self.train_dataset if train_dataset is None else train_dataset
@@ -246,6 +329,8 @@ class RunTrainer(Trainer):
         if self.args.should_save:
             self.state.best_model_checkpoint = None
             self.state.save_to_json(str(folder / "trainer_state.json"))
+            for keep in self.session.keeps:
+                keep(folder)
             (folder / SESSION).write_text(json.dumps(self.session.dump()), encoding="utf-8")
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
@@ -257,6 +342,8 @@ class RunTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
         if hasattr(model, "peft_config"):
             save_adapter(model, folder, state_dict=state_dict)
+            if self.session.relora is not None:
+                save_base(model, folder)
         else:
             model.save_pretrained(folder, state_dict=state_dict)
         if self.processing_class is not None:
@@ -265,13 +352,40 @@ class RunTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         target = self.model if model is None else model
         if hasattr(target, "peft_config") and not self.is_fsdp_enabled:
+            if self.session.relora is not None:
+                load_base(target, Path(resume_from_checkpoint))
             load_adapter_weights(target, Path(resume_from_checkpoint))
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def load_weights(self, checkpoint: Path) -> None:
-        """Replace the present weights by those of a sealed checkpoint."""
+        """Replace the present weights by those of a sealed checkpoint, the ones to use where an optimizer trains others."""
         self._load_from_checkpoint(str(checkpoint), self.model)
+        if self.trains_other_weights and (checkpoint / "optimizer.pt").is_file():
+            self.create_optimizer()
+            self.optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True))
+            self.show_weights()
+
+    @property
+    def trains_other_weights(self) -> bool:
+        """Whether the optimizer trains weights from which those to use are computed, as schedule-free ones do."""
+        return str(self.args.optim).rpartition(".")[2].lower().startswith("schedule_free")
+
+    def show_weights(self) -> None:
+        """Put the weights to use in place of those that train; training cannot go on bit for bit from there."""
+        if self.trains_other_weights and self.optimizer is not None:
+            self.optimizer.eval()
+
+    def save_final(self, folder: Path) -> None:
+        """Write the model to use into `folder`, and spend the trainer: an adapter whose base has changed is merged into it for good."""
+        self.show_weights()
+        if self.session.relora is None or not self.args.should_save:
+            self.save_model(str(folder), _internal_call=True)
+            return
+        merged = self.accelerator.unwrap_model(self.model, keep_torch_compile=False).merge_and_unload(safe_merge=True)
+        merged.save_pretrained(folder)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
 
     def take_up(self, checkpoint: Path) -> None:
         """Stand where a sealed checkpoint stands, without training: its weights and state, and the evaluation it still owes."""
@@ -317,6 +431,9 @@ class _StepBoundary(TrainerCallback):
             session.stop.ask(Notice(kind="preempt", deadline_at=session.saver.now() + blow.deadline_s, reason=f"chaos {blow.text}"))
             session.reaper = kill_after(blow.deadline_s)
         last = step >= state.max_steps
+        if session.relora is not None and session.relora.due(step, last=last):
+            session.relora.restart(trainer.accelerator.unwrap_model(trainer.model), trainer.optimizer, step)
+            session.emit("adapter_restarted", step)
         session.sweep.after_step(step, evaluates=control.should_evaluate, epoch_ends=step % session.cadence.steps_per_epoch == 0)
         control.should_save = session.cadence.saves_at(step) or (last and session.cadence.save_steps > 0)
         if not last and trainer.stop_agreed():

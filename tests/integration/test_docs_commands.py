@@ -40,7 +40,13 @@ class Shell:
         self.variables = scratch / "variables.sh"
         self.variables.write_text("", encoding="utf-8")
         self.state = scratch / "state"
-        self.environment = os.environ | {"LAUNCHER_STATE_DIR": str(self.state), "LAUNCHER_RUNTIME_PYTHON": sys.executable, "NO_COLOR": "1"}
+        self.environment = os.environ | {
+            "LAUNCHER_STATE_DIR": str(self.state),
+            "LAUNCHER_RUNTIME_PYTHON": sys.executable,
+            "NO_COLOR": "1",
+            # Pages other than README.md take it that the launcher is installed.
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
 
     def run(self, command: str) -> None:
         """Run one line of the page. Raises AssertionError with what it printed when it fails."""

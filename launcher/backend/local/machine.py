@@ -53,6 +53,7 @@ class LocalBackend:
     def submit(self, job: Job) -> RunRecord:
         """Start the job under a supervisor of its own. Raises UserError, leaving nothing behind."""
         from runtime.config.load import config_hash, dump_yaml
+        from runtime.plugins.files import copy_plugins
 
         launch = job.config.launch
         check_secrets(launch.secrets, self.environment)
@@ -75,6 +76,7 @@ class LocalBackend:
             claim(output_dir, record)
             text = dump_yaml(job.config).encode()
             write_atomic(folder.config_path, text)
+            copy_plugins(job.config, folder.path)
             write_atomic(output_dir / "config.yml", text)
             self._start(folder, record, launch.secrets)
         except BaseException as error:

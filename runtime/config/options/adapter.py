@@ -56,7 +56,7 @@ class AdapterOptions:
     )
     lora_target_linear: bool | None = Field(
         None,
-        description="Adapt every linear layer except the output head. The usual choice for quality; leave `lora_target_modules` out then.",
+        description="Adapt every linear layer except the output head. The usual choice for quality; modules in `lora_target_modules` are adapted besides.",
     )
     lora_target_parameters: str | list[str] | None = Field(
         None, description="Names of bare parameters to adapt, for weights that are no linear layer such as fused experts."
@@ -69,7 +69,10 @@ class AdapterOptions:
     lora_on_cpu: bool | None = Field(None, description="Do adapter loading and merging in host memory, for bases that fill the GPU.")
     lora_rank_pattern: dict[str, int] | None = Field(None, description="Rank for layers whose name matches a pattern, over `lora_r`.")
     lora_alpha_pattern: dict[str, int] | None = Field(None, description="Alpha for layers whose name matches a pattern, over `lora_alpha`.")
-    lora_fp32_gradients: bool = Field(False, description="Keep the adapter's gradients in 32 bit.")
+    lora_fp32_gradients: bool = Field(
+        False,
+        description="Keep the adapter's gradients, and so its weights, in 32 bit even where `peft_autocast_adapter_dtype: false` leaves them in the base's format. Not with DeepSpeed or FSDP, which choose formats themselves.",
+    )
     peft: Peft | None = Field(None, description="Settings handed to the peft package that have no option of their own.")
     peft_layers_to_transform: list[int] | None = Field(None, description="Indices of the layers that get an adapter. Default: all.")
     peft_layers_pattern: list[str] | None = Field(
@@ -85,7 +88,7 @@ class AdapterOptions:
     )
     peft_init_lora_weights: bool | str | None = Field(
         None,
-        description="How the adapter starts: true is the usual random and zero pair; `gaussian`, `pissa`, `pissa_niter_16`, `olora`, `eva`, `corda`, `loftq`, `orthogonal`.",
+        description="How the adapter starts: true is the usual random and zero pair; `gaussian`, `pissa`, `pissa_niter_16` (fast), `olora`, `orthogonal`, `mica`. `eva`, `corda` and `lora_ga` need a pass over data first and `loftq` a GPU: not built.",
     )
     peft_trainable_token_indices: list[int] | dict[str, list[int]] | None = Field(
         None,
@@ -105,17 +108,27 @@ class AdapterOptions:
     merge_method: str | None = Field(
         None,
         pattern=r"^(legacy|memory_efficient)$",
-        description="`memory_efficient` merges shard by shard, `legacy` loads the whole model.",
+        description="How an adapter is merged into its base after training: `legacy` loads the whole model at once, which is what happens here; `memory_efficient`, shard by shard, is not built.",
     )
     relora: bool | None = Field(
         None,
-        description="ReLoRA: merge the adapter into the base every so often and start a new one, to train at high rank. Uses the `jagged_restart_*` steps.",
+        description="ReLoRA: every `jagged_restart_steps` the adapter is merged into the base, a new one starts and the optimizer forgets most of its state, so that many small changes add up to a high rank. Set `jagged_restart_warmup_steps` too: a new adapter wants small steps first. Each checkpoint holds the changed base weights, so it is as large as they are, and the final model is a whole model. Not over a base in 4 or 8 bit.",
     )
-    relora_prune_ratio: float | None = Field(None, ge=0, le=1, description="Share of the optimizer state that a ReLoRA restart forgets.")
+    relora_prune_ratio: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of the adapter's optimizer state that a ReLoRA restart sets to zero. Default: 0.9, as in the paper; with `relora_prune_method: reset`, all of it.",
+    )
     relora_prune_method: str | None = Field(
-        None, pattern=r"^(magnitude|random|reset)$", description="How a ReLoRA restart chooses the optimizer state to forget."
+        None,
+        pattern=r"^(magnitude|random|reset)$",
+        description="How a ReLoRA restart chooses what to forget: `magnitude` (default) keeps the largest numbers, `random` any, `reset` nothing; `reset` with a ratio is `random`. 8-bit optimizers can only `reset`.",
     )
-    relora_cpu_offload: bool | None = Field(None, description="Do ReLoRA's merges in host memory; slower, saves some GPU memory.")
+    relora_cpu_offload: bool | None = Field(
+        None,
+        description="Do ReLoRA's merges layer by layer in host memory; slower, spares the GPU one matrix of the size of the largest layer.",
+    )
     mora: MoRA | None = Field(None, description="Settings of the MoRA adapter.")
     mixlora_num_experts: int | None = Field(None, ge=1, description="MixLoRA: number of adapter experts in each layer.")
     mixlora_top_k: int | None = Field(None, ge=1, description="MixLoRA: experts used for each token.")
@@ -128,9 +141,26 @@ class AdapterOptions:
     mixlora_expert_lora_alpha: int | None = Field(None, ge=1, description="MixLoRA: alpha of each expert. Default: `lora_alpha`.")
     mixlora_expert_lora_dropout: float | None = Field(None, ge=0, le=1, description="MixLoRA: dropout of each expert.")
     spectrum_top_fraction: float | None = Field(
-        None, gt=0, le=1, description="Spectrum: share of layers, by signal-to-noise ratio, that train."
+        None,
+        gt=0,
+        le=1,
+        description="Spectrum: share of the weight matrices that train, those with the highest signal-to-noise ratio among their kind (all up projections, all query projections, …), at least one of each; embeddings and head train too, the rest is frozen. The weights are measured once at the start, seconds to minutes; 0.25 and 0.5 are the paper's. For full fine-tuning only. Unset: everything trains.",
     )
-    spectrum_model_name: str | None = Field(None, description="Spectrum: model whose signal-to-noise scan is used. Default: `base_model`.")
-    lisa_n_layers: int | None = Field(None, ge=1, description="LISA: number of layers that train at a time.")
-    lisa_step_interval: int | None = Field(None, ge=1, description="LISA: steps between choosing new layers.")
-    lisa_layers_attribute: str | None = Field("model.layers", description="LISA: where in the model its list of layers is found.")
+    spectrum_model_name: str | None = Field(
+        None,
+        description="Spectrum: model whose weights are measured instead, of the same architecture and size: the original of a `base_model` that was tuned further, say. Default: `base_model`.",
+    )
+    lisa_n_layers: int | None = Field(
+        None,
+        ge=1,
+        description="LISA: number of layers that train at a time, drawn at random; embeddings, head and final norm always train. Only these layers hold gradients and optimizer moments: close to LoRA's memory in full fine-tuning. 2 to 4 are the paper's. Needs `lisa_step_interval`.",
+    )
+    lisa_step_interval: int | None = Field(
+        None,
+        ge=1,
+        description="LISA: optimizer steps between draws; each starts its layers with fresh moments. 5 to 20 are the paper's. The draws follow from `seed`.",
+    )
+    lisa_layers_attribute: str | None = Field(
+        "model.layers",
+        description="LISA: path in the model to its list of layers. The default is right for most; GPT-2 has `transformer.h`.",
+    )

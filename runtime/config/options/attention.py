@@ -20,7 +20,10 @@ class AttentionOptions:
     flex_attention: bool | None = Field(
         None, description="Short for `attn_implementation: flex_attention`, compiled attention with any mask."
     )
-    flex_attn_compile_kwargs: dict[str, Any] | None = Field(None, description="How flex attention is compiled.")
+    flex_attn_compile_kwargs: dict[str, Any] | None = Field(
+        None,
+        description="Arguments of torch.compile for flex attention, such as `{dynamic: false, mode: max-autotune-no-cudagraphs}`. Default: none.",
+    )
     eager_attention: bool | None = Field(
         None,
         description="Short for `attn_implementation: eager`, plain matrix products; slow, and memory grows with the square of the length.",
@@ -35,7 +38,8 @@ class AttentionOptions:
     flash_attn_fuse_qkv: bool | None = Field(None, description="Join the query, key and value products into one.")
     flash_attn_d512: bool | None = Field(None, description="flash attention for heads of 512 numbers.")
     fa_varlen_kwargs_in_collator: bool | None = Field(
-        None, description="Compute the borders of packed samples in the collator instead of in every layer."
+        None,
+        description="With flash attention over packed rows, find where samples begin once for each batch instead of once in every layer. Changes no result.",
     )
     sdpa_varlen: bool | None = Field(None, description="PyTorch's fused attention with borders between packed samples.")
     fused_attn_kernel: bool | None = Field(None, description="A fused attention kernel for models that have one.")

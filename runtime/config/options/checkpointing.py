@@ -10,10 +10,11 @@ from runtime.config.section import Section
 class DynamicCheckpoint(Section):
     """A checkpoint on demand."""
 
-    enabled: bool = Field(False, description="Watch for the request.")
-    check_interval: int = Field(10, ge=1, description="Steps between looks for the request.")
+    enabled: bool = Field(False, description="Watch for the request: the file, or the signal SIGUSR1 to a training process.")
+    check_interval: int = Field(10, ge=1, description="Steps between looks for the request; the checkpoint is that of the step that looks.")
     trigger_file_path: str = Field(
-        "axolotl_checkpoint.save", description="Name of the file in `output_dir` whose appearance asks for a checkpoint."
+        "axolotl_checkpoint.save",
+        description="Name of the file in `output_dir` whose appearance asks for a checkpoint; removed once it is sealed. A name, not a path.",
     )
 
 
@@ -43,5 +44,7 @@ class CheckpointOptions:
         False, description="Save weights without optimizer and schedule: small, but such a run cannot resume."
     )
     save_safetensors: bool | None = Field(True, description="Weights as safetensors. There is no other format here, so only true works.")
-    dynamic_checkpoint: DynamicCheckpoint | None = Field(None, description="A checkpoint on demand, by creating a file.")
+    dynamic_checkpoint: DynamicCheckpoint | None = Field(
+        None, description="A checkpoint on demand, by creating a file; beside those of `save_steps`."
+    )
     export: dict[str, Any] | None = Field(None, description="Export of the final model to another format.")

@@ -66,9 +66,14 @@ class DatasetSource(Section):
     preprocess_shards: int | None = Field(
         None,
         ge=1,
-        description="Process the dataset in this many parts, one after the other, to need less memory. Not together with `shards`.",
+        description="Process the dataset in this many parts, one after the other, to need less memory. Rows always go to disk in small batches here, so nothing is left to gain. Not together with `shards`.",
     )
-    weight: float | None = Field(None, ge=0, description="How often rows of this dataset are drawn, relative to the others.")
+    weight: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of this dataset's rows that is used, drawn by the seed before anything is tokenized: 0.02 takes 2 % of a large set into a mixture. Default: 1, all of them.",
+    )
     input_transform: str | None = Field(None, description="Import path of a function that changes each row first.")
     input_format: str | None = Field(None, description="Format of the instruction text for strategies that have several.")
     conversation: str | None = Field(None, description="Conversation style of the removed `sharegpt` type; use `chat_template`.")
@@ -133,9 +138,12 @@ class DatasetSource(Section):
     drop_system_message: bool | None = Field(
         None, description="Leave system turns of the data out. A default system message inside the template stays."
     )
-    logprobs_field: str | None = Field(None, description="Distillation: column with the teacher's log probabilities.")
+    logprobs_field: str | None = Field(
+        None,
+        description="Distillation: column with the teacher's log probabilities, one entry for each of the row's last tokens: a list of numbers, with their token ids in the column `target_token_ids`, or a list of `{token: 'token_id:5', logprob: -0.1}`. Default: `logprobs`.",
+    )
     temperature: float | None = Field(
-        None, gt=0, description="Distillation: temperature at which the teacher's log probabilities were taken."
+        None, gt=0, description="Distillation: temperature at which the teacher's log probabilities were taken. Default: 1."
     )
     step_separator: str | None = Field(None, description="Stepwise rewards: text between two steps. Default: a line break.")
     max_completion_length: int | None = Field(None, ge=1, description="Stepwise rewards: tokens of the steps that are kept.")

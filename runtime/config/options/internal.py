@@ -20,5 +20,5 @@ class InternalOptions:
     is_qwen_derived_model: bool | None = Field(None, description="Marks a Qwen-shaped model; found from config.json here.")
     local_rank: int | None = Field(None, description="Number of the process on its machine; set by the distributed launcher.")
     world_size: int | None = Field(None, ge=1, description="Number of processes; set by the distributed launcher.")
-    device: Any | None = Field(None, description="Device of the process; found by itself.")
+    device: Any | None = Field(None, description="Device of the process; set by the launcher of processes.")
     ddp: bool | None = Field(None, description="Training by copies on several devices; found from the number of processes.")

@@ -13,12 +13,27 @@ class LoggingOptions:
         ge=1,
         description="Steps between lines in the experiment tracker and the log. The run's own events record every step. Default: 1.",
     )
-    logging_nan_inf_filter: bool | None = Field(None, description="Leave losses that are not finite out of the reported mean.")
+    logging_nan_inf_filter: bool | None = Field(
+        None,
+        description="Leave losses that are not finite out of the means that trackers and evaluations report. The run's own record keeps them, and a training loss that is not finite ends the run whatever is said here. Default: false.",
+    )
     use_tensorboard: bool | None = Field(None, description="Log to TensorBoard files in the run's folder.")
-    profiler_steps: int | None = Field(None, ge=1, description="Record GPU memory for this many steps.")
-    profiler_steps_start: int | None = Field(0, ge=0, description="First recorded step.")
-    sync_profiler_steps: int | None = Field(None, ge=1, description="Record where the host waits for the device, for this many steps.")
-    sync_profiler_start_step: int = Field(0, ge=0, description="First of those steps.")
+    profiler_steps: int | None = Field(
+        None,
+        ge=1,
+        description="Profile this many steps into `profile` in the run's folder: a trace of every process for Perfetto or chrome://tracing, and on a GPU the memory's history for pytorch.org/memory_viz. Slow and large: 3 to 10 steps are enough. Default: none.",
+    )
+    profiler_steps_start: int | None = Field(
+        0,
+        ge=0,
+        description="Steps before the first profiled one; 5 leaves the warm-up out. A run resumed past it profiles nothing. Default: 0.",
+    )
+    sync_profiler_steps: int | None = Field(
+        None,
+        ge=1,
+        description="List, for this many steps, the lines of code at which the host waits for the GPU: `profile/syncs-*.json` in the run's folder. Needs a GPU. Default: none.",
+    )
+    sync_profiler_start_step: int = Field(0, ge=0, description="Steps before the first of those. Default: 0.")
     use_wandb: bool | None = Field(None, description="Log to Weights & Biases. Default: yes when `wandb_project` is set.")
     wandb_project: str | None = Field(None, description="Its project.")
     wandb_entity: str | None = Field(None, description="Its team or user.")
@@ -48,26 +63,43 @@ class LoggingOptions:
     comet_mode: Literal["create", "get", "get_or_create"] | None = Field(
         None, description="Start a new experiment, go on with one, or either. Default: either."
     )
-    comet_online: bool | None = Field(None, description="Send to the server (default), or keep on disk.")
-    comet_experiment_config: dict[str, Any] | None = Field(None, description="Further settings of the experiment.")
+    comet_online: bool | None = Field(
+        None, description="False keeps the experiment on disk instead of sending it. Default: Comet decides, usually true."
+    )
+    comet_experiment_config: dict[str, Any] | None = Field(
+        None, description="Further settings of the experiment, arguments of `comet_ml.ExperimentConfig`: `tags`, `log_code`, …."
+    )
     use_trackio: bool | None = Field(None, description="Log to Trackio. Default: yes when `trackio_project_name` is set.")
     trackio_project_name: str | None = Field(None, description="Its project.")
     trackio_run_name: str | None = Field(None, description="Name of the run there.")
     trackio_space_id: str | None = Field(None, description="Hugging Face Space that shows it. Default: kept on this machine.")
-    use_otel_metrics: bool | None = Field(False, description="Serve metrics for Prometheus through OpenTelemetry.")
-    otel_metrics_host: str | None = Field("localhost", description="Host they are served on.")
-    otel_metrics_port: int | None = Field(8000, ge=1, le=65535, description="Port they are served on.")
-    use_swanlab: bool | None = Field(None, description="Log to SwanLab.")
-    swanlab_project: str | None = Field(None, description="Its project.")
-    swanlab_experiment_name: str | None = Field(None, description="Name of the run there.")
+    use_otel_metrics: bool | None = Field(
+        False,
+        description="Serve loss, learning rate, speed, memory and evaluations for Prometheus at `http://HOST:PORT/metrics` while training, through OpenTelemetry (packages opentelemetry-sdk and opentelemetry-exporter-prometheus).",
+    )
+    otel_metrics_host: str | None = Field(
+        "localhost", description="Address they are served on; `0.0.0.0` lets other machines read them, and nothing asks who they are."
+    )
+    otel_metrics_port: int | None = Field(
+        8000, ge=1, le=65535, description="Port they are served on; a taken one ends the run before it trains."
+    )
+    use_swanlab: bool | None = Field(
+        None,
+        description="Log to SwanLab, through the callback of its own package (`pip install swanlab`). A resumption is another experiment there. Default: yes when `swanlab_project` is set.",
+    )
+    swanlab_project: str | None = Field(None, description="Its project. Default: the name of the folder the run was started in.")
+    swanlab_experiment_name: str | None = Field(None, description="Name of the run there. Default: a random one.")
     swanlab_description: str | None = Field(None, description="Description of the run there.")
-    swanlab_workspace: str | None = Field(None, description="Its workspace.")
-    swanlab_mode: str | None = Field(None, description="`cloud`, `local`, `offline` or `disabled`.")
+    swanlab_workspace: str | None = Field(None, description="Its workspace. Default: the user's.")
+    swanlab_mode: Literal["cloud", "local", "offline", "disabled"] | None = Field(
+        None,
+        description="`cloud` sends to the service and needs SWANLAB_API_KEY; `local` keeps a dashboard's files on this machine, `offline` files to send later, both in `swanlog` of the run's folder; `disabled` does nothing. Default: `cloud`.",
+    )
     swanlab_api_key: str | None = Field(
         None, description="Key of SwanLab. A secret has no place in a recipe: name SWANLAB_API_KEY under `launch.secrets`."
     )
-    swanlab_api_host: str | None = Field(None, description="Address of its service.")
-    swanlab_web_host: str | None = Field(None, description="Address of its pages.")
+    swanlab_api_host: str | None = Field(None, description="Address of its service, where that is one's own.")
+    swanlab_web_host: str | None = Field(None, description="Address of its pages, where they are one's own.")
     swanlab_log_model: bool | None = Field(None, description="Upload the model.")
     swanlab_log_completions: bool | None = Field(None, description="Log generated answers.")
     swanlab_completion_log_interval: int | None = Field(None, ge=1, description="Steps between logged answers.")

@@ -16,7 +16,7 @@ class ModelOptions:
     )
     base_model_ignore_patterns: str | list[str] | None = Field(
         None,
-        description="File patterns to skip when downloading the base model, for repositories that hold the weights in several formats.",
+        description="File patterns to skip when downloading the base model, for repositories that hold the weights in several formats. Only files that are loaded are ever fetched here, so there is nothing to skip.",
     )
     cls_model_config: str | None = Field(
         None, description="Name of the transformers configuration class to read config.json with. Default: AutoConfig picks it."
@@ -67,24 +67,33 @@ class ModelOptions:
     )
     low_cpu_mem_usage: bool | None = Field(None, description="Load weights straight into place, without a second full copy in host memory.")
     gpu_memory_limit: int | str | None = Field(
-        None, description="Memory limit for every GPU while loading, in GiB when a number, or as text such as `20GiB`."
+        None,
+        description="Most that the model's weights may take of each GPU, in GiB when a number, or as text such as `20GiB`. A single process spreads the layers over its GPUs within the limit (`device_map: auto`); each of several processes keeps to its own GPU. A model that does not fit is refused. Not together with `max_memory`.",
     )
     experimental_skip_move_to_device: bool | None = Field(
         True, description="Leave the model on the host until it has been sharded. False moves it to the device first, the older order."
     )
-    use_kernels: bool | None = Field(None, description="Let transformers replace layers by kernels from the Hub.")
-    experts_implementation: str | None = Field(None, description="Which implementation of mixture-of-experts layers transformers uses.")
-    model_quantization_config: Literal["Mxfp4Config"] | None = Field(
-        None, description="Quantization class used while loading an already quantized base model."
+    use_kernels: bool | None = Field(
+        None,
+        description="Let transformers replace layers by kernels from the Hub. Needs a GPU, the package kernels and, the first time, the network.",
+    )
+    experts_implementation: str | None = Field(
+        None,
+        description="How mixture-of-experts layers are computed: `grouped_mm` (transformers' choice where it runs), `batched_mm`, `eager` (one expert after the other), or `sonicmoe` and `deepgemm`, which are kernels from the Hub. Refused for models without such layers.",
+    )
+    model_quantization_config: Literal["Mxfp4Config", "FineGrainedFP8Config"] | None = Field(
+        None,
+        description="How to read a base model that is stored in few bits: `Mxfp4Config` for gpt-oss, `FineGrainedFP8Config` for DeepSeek and others. Default: as its config.json says.",
     )
     model_quantization_config_kwargs: dict[str, Any] | None = Field(
-        None, description="Arguments of that quantization class, such as `dequantize: true`."
+        None, description="Arguments of that class. `dequantize: true` gives full-size weights, which every method can train and merge."
     )
     unfrozen_parameters: list[str] | None = Field(
         None,
-        description="Regular expressions of parameter names that train; all others are frozen. A range of rows, `name[128:256]`, limits training to those rows.",
+        description="Regular expressions of parameter names that train; all others are frozen. A range of rows at the end, `model.embed_tokens.weight$[:32000]`, trains those rows alone (the end is not included): the others keep their numbers to the last bit, whatever the weight decay. Ranges do not work with sharding.",
     )
     fix_untrained_tokens: int | list[int] | None = Field(
-        None, description="Ids of tokens whose embedding was never trained; they are set to the mean of the others."
+        None,
+        description="Ids of tokens whose embedding was never trained, such as reserved tokens that the data now use; their rows of the input and output embeddings start from the mean of the trained rows. Embeddings are then saved with an adapter.",
     )
     ple_cpu_offload: bool = Field(False, description="Keep per-layer embeddings in host memory (models that have them).")

@@ -24,7 +24,7 @@ class OptimizerOptions:
     )
     optimizer: str | None = Field(
         "adamw_torch_fused",
-        description="Optimizer, by transformers' name. The default is AdamW in one fused kernel; `adamw_bnb_8bit` keeps its state in 8 bit, a quarter of the memory.",
+        description="Optimizer. The default is AdamW in one fused kernel; `adamw_bnb_8bit` keeps its state in 8 bit, a quarter of the memory. `muon` orthogonalizes the updates of matrices inside the layers, with AdamW for all else, at AdamW's learning rates. Some need a package of their own and say which when it is missing.",
     )
     optim_args: str | dict[str, Any] | None = Field(
         None, description="Further arguments of the optimizer, as a mapping or as `key=value` pairs with commas."
@@ -36,10 +36,23 @@ class OptimizerOptions:
         0.0, ge=0, description="Share of each weight taken away in a step, times the learning rate. 0 by default."
     )
     adam_beta1: float | None = Field(None, ge=0, lt=1, description="AdamW: memory of the gradient's mean. Default: 0.9.")
-    adam_beta2: float | None = Field(None, ge=0, lt=1, description="AdamW: memory of the gradient's square. Default: 0.999.")
-    adam_beta3: float | None = Field(None, ge=0, lt=1, description="CAME: memory of the update's confidence.")
-    adam_epsilon: float | None = Field(None, gt=0, description="AdamW: small number that keeps a division finite. Default: 1e-8.")
-    adam_epsilon2: float | None = Field(None, gt=0, description="CAME: the second of its small numbers.")
+    adam_beta2: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="AdamW: memory of the gradient's square. Default: 0.999; 0.99 for lion_pytorch, 0.9999 for adopt_adamw.",
+    )
+    adam_beta3: float | None = Field(
+        None, ge=0, lt=1, description="CAME: memory of the update's confidence. Default: 0.9999. No other optimizer has it."
+    )
+    adam_epsilon: float | None = Field(
+        None,
+        gt=0,
+        description="AdamW: small number that keeps a division finite. Default: 1e-8; 1e-6 for adopt_adamw, 1e-30 for came_pytorch.",
+    )
+    adam_epsilon2: float | None = Field(
+        None, gt=0, description="CAME: small number added to the update's confidence. Default: 1e-16. No other optimizer has it."
+    )
     max_grad_norm: float | None = Field(
         None, ge=0, description="Gradients longer than this are shortened to it. Default: 1.0; 0 turns it off."
     )
@@ -63,5 +76,14 @@ class OptimizerOptions:
     )
     qgalore_gamma_proj: int | None = Field(None, ge=1, description="Q-GaLore: factor by which it then waits longer.")
     qgalore_queue_size: int | None = Field(None, ge=1, description="Q-GaLore: projections that are compared.")
-    grokfast_alpha: float | None = Field(None, ge=0, le=1, description="Grokfast: memory of the slow part of gradients.")
-    grokfast_lamb: float | None = Field(None, ge=0, description="Grokfast: how much of the slow part is added.")
+    grokfast_alpha: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Grokfast: memory of the exponential mean of each gradient, its slow part; nearer to 1 is slower. Default: 0.98 when `grokfast_lamb` is set or the plugin is listed, else off. Costs the memory of one more copy of the gradients.",
+    )
+    grokfast_lamb: float | None = Field(
+        None,
+        ge=0,
+        description="Grokfast: how many times the slow part is added to the gradient, after clipping. Default: 2.0 when `grokfast_alpha` is set or the plugin is listed, else off.",
+    )

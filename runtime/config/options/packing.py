@@ -34,7 +34,7 @@ class PackingOptions:
         None, description="Pack rows in their order instead of best fit: keeps a curriculum, wastes more."
     )
     sample_packing_mp_start_method: Literal["fork", "spawn", "forkserver"] | None = Field(
-        None, description="How processes that pack are started."
+        None, description="How processes that pack are started. Packing takes one process here."
     )
     eval_sample_packing: bool | None = Field(None, description="Pack the evaluation data too. Default: as `sample_packing`.")
     pad_to_sequence_len: bool | None = Field(
@@ -46,7 +46,8 @@ class PackingOptions:
     )
     curriculum_sampling: bool | None = Field(None, description="Show rows in their order instead of shuffled.")
     multipack_real_batches: bool | None = Field(
-        None, description="With packing, keep batches of several packed rows instead of one long row."
+        None,
+        description="With packing, keep the packed rows of a micro batch as rows (true) or put them behind each other into one long row (false). Default: rows, and one long row for flash attention, which sees the borders of samples only there.",
     )
     batch_flattening: Literal["auto"] | bool | None = Field(
         None, description="Without packing, join the rows of a batch into one without padding, for flash attention."

@@ -46,16 +46,42 @@ class PreferenceOptions:
         None, ge=0, description="Reward model: how strongly the mean score is drawn to zero. 0.01 is usual."
     )
     num_labels: int | None = Field(None, ge=1, description="Outputs of a scoring model.")
-    kd_trainer: bool | float | None = Field(None, description="Distillation: learn from a teacher's probabilities.")
-    kd_alpha: float | None = Field(None, description="Distillation: weight of the teacher's part of the loss.")
-    kd_beta: float | None = Field(None, description="Distillation: mix between the two directions of divergence.")
-    kd_ce_alpha: float | None = Field(None, description="Distillation: weight of the ordinary loss.")
-    kd_normalize_topk: bool | float | None = Field(None, description="Distillation: make the teacher's kept probabilities add up to one.")
-    kd_temperature: float | None = Field(None, gt=0, description="Distillation: softness of both distributions.")
-    kd_temperature_min: float | None = Field(None, gt=0, description="Distillation: softness at the end, when it falls over training.")
-    kd_online_server: Literal["vllm", "sglang"] | None = Field(
-        None, description="Distillation: kind of the server the teacher answers from."
+    kd_trainer: bool | float | None = Field(
+        None,
+        description="Distillation: learn from a teacher's probabilities for the tokens of the data, which stand in datasets of `type: axolotl.integrations.kd.chat_template` or come from `kd_online_server_base_url`. Evaluation still shows the plain loss.",
     )
-    kd_online_server_base_url: str | None = Field(None, description="Distillation: address of that server.")
-    kd_online_timeout: int | None = Field(None, ge=1, description="Distillation: seconds to wait for it.")
-    kd_online_topk: int | None = Field(None, ge=1, description="Distillation: likeliest tokens asked for.")
+    kd_alpha: float | None = Field(
+        None, ge=0, description="Distillation: weight of the divergence from the teacher, times the temperature squared. Default: 1."
+    )
+    kd_beta: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Distillation: which divergence. 0 (default): KL(teacher ‖ model); 1: KL(model ‖ teacher); between: the generalized Jensen-Shannon divergence. Above 0 it needs `kd_normalize_topk: true`.",
+    )
+    kd_ce_alpha: float | None = Field(
+        None, ge=0, description="Distillation: weight of the ordinary loss on the tokens themselves. Default: 0, the teacher alone."
+    )
+    kd_normalize_topk: bool | float | None = Field(
+        None,
+        description="Distillation: compare with the model's probabilities over the teacher's candidates, made to add up to one as the teacher's are. Default: no, over the whole vocabulary, which also moves probability from other tokens to them.",
+    )
+    kd_temperature: float | None = Field(
+        None, gt=0, description="Distillation: temperature of both distributions; above 1 the unlikely candidates count more. Default: 1."
+    )
+    kd_temperature_min: float | None = Field(
+        None, gt=0, description="Distillation: temperature at the end of the run, to which `kd_temperature` falls along half a cosine."
+    )
+    kd_online_server: Literal["vllm", "sglang"] | None = Field(
+        None, description="Distillation: kind of that server, `vllm` (default) or `sglang`."
+    )
+    kd_online_server_base_url: str | None = Field(
+        None,
+        description="Distillation: address of a server whose model, of the same tokenizer, is asked for its probabilities of every batch, instead of reading them from the data. A key in OPENAI_API_KEY is sent along. Runs repeat exactly only if its answers do.",
+    )
+    kd_online_timeout: int | None = Field(
+        None, ge=1, description="Distillation: seconds to wait for an answer of that server. Default: 120."
+    )
+    kd_online_topk: int | None = Field(
+        None, ge=1, description="Distillation: likeliest tokens that server is asked for. Default: 20, the most vLLM gives as it starts."
+    )

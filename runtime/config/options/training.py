@@ -41,20 +41,45 @@ class TrainingOptions:
     gc_steps: int | None = Field(
         None, ge=-1, description="Collect garbage every so many steps; -1 at the end of epochs and before evaluations; 0 or unset: never."
     )
-    gc_collect_steps: int | None = Field(None, ge=-1, description="Like `gc_steps`, for Python's own garbage alone.")
+    gc_collect_steps: int | None = Field(
+        None,
+        ge=-1,
+        description="Like `gc_steps`, for Python's own garbage alone: the allocator's unused GPU memory stays (`torch_empty_cache_steps` gives that back).",
+    )
     torch_empty_cache_steps: int | None = Field(
         None,
         ge=1,
         description="Give the allocator's unused GPU memory back every so many steps: avoids some out-of-memory errors, costs speed.",
     )
-    trainer_cls: str | None = Field(None, description="Import path of a trainer class of your own.")
-    plugins: list[str] | None = Field(None, description="Extensions, by import path.")
-    debug: bool | None = Field(None, description="Log tokenized samples and more.")
+    trainer_cls: str | None = Field(
+        None,
+        description="Import path of a subclass of transformers.Trainer, importable where the run trains. Its loss, optimizer, logging and so on are used; saving, stopping and the order of rows stay the run's own. What state it keeps beyond the Trainer's is not in checkpoints.",
+    )
+    plugins: list[str] | None = Field(
+        None,
+        description="Extensions, by import path. Those of Axolotl that are built in here (`axolotl.integrations.liger.LigerPlugin`) need no entry, and keep one without harm. Any other entry is a class of your own, found beside the recipe, in `plugins/` beside it, or on PYTHONPATH; it may add options and take part in training.",
+    )
+    debug: bool | None = Field(
+        None,
+        description="Show samples token by token, each with its id, its label and its text: the first five after `preprocess`, the first one when training starts.",
+    )
     strict: bool | None = Field(False, description="False, when written, turns unknown keys into warnings. Unset or true: they are errors.")
-    use_eaft: bool | None = Field(None, description="Weight the loss of tokens by the entropy of the model's prediction (EAFT).")
-    eaft_alpha: float | None = Field(None, description="EAFT: strength of that weight.")
-    eaft_k: int | None = Field(None, ge=1, description="EAFT: most likely tokens used to estimate the entropy.")
-    use_dft: bool | None = Field(None, description="Dynamic fine-tuning: weight the loss of a token by the model's own probability for it.")
+    use_eaft: bool | None = Field(
+        None,
+        description="Entropy-adaptive fine-tuning: weight the loss of a token by the entropy of the model's prediction, so that tokens it is sure of otherwise disturb what it knows less. Evaluation still shows the plain loss.",
+    )
+    eaft_alpha: float | None = Field(
+        None, ge=0, description="EAFT: power of that weight, which lies between 0 and 1. Default: 1, the paper's."
+    )
+    eaft_k: int | None = Field(
+        None,
+        ge=2,
+        description="EAFT: most likely tokens the entropy is taken over; it is divided by their logarithm. Default: 20, the paper's.",
+    )
+    use_dft: bool | None = Field(
+        None,
+        description="Dynamic fine-tuning: weight the loss of a token by the model's own probability for it, held constant. Evaluation still shows the plain loss.",
+    )
     dense_mixer: bool | None = Field(None, description="Train routers of expert models through all experts (DenseMixer).")
     include_tokens_per_second: bool | None = Field(None, description="Report tokens per second at the end of training.")
     include_tkps: bool | None = Field(True, description="Report tokens per second of each device while training, padding not counted.")

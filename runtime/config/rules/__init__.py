@@ -5,7 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from runtime.config.finding import Finding
-from runtime.config.rules import adapters, batches, data, evaluation, exclusives, naming, optimizing, precision
+from runtime.config.rules import (
+    adapter_starts,
+    adapters,
+    batches,
+    data,
+    distribution,
+    evaluation,
+    exclusives,
+    grokfast,
+    kernels,
+    liger,
+    losses,
+    measuring,
+    naming,
+    optimizing,
+    plugins,
+    precision,
+    preference,
+    rates,
+    rewards,
+    sharing,
+    switches,
+    tokenizing,
+    watching,
+)
 from runtime.config.schema import TrainingConfig
 
 RULES = (
@@ -17,6 +41,21 @@ RULES = (
     *adapters.RULES,
     *optimizing.RULES,
     *precision.RULES,
+    *plugins.RULES,
+    *liger.RULES,
+    *grokfast.RULES,
+    *losses.RULES,
+    *watching.RULES,
+    *tokenizing.RULES,
+    *measuring.RULES,
+    *adapter_starts.RULES,
+    *rates.RULES,
+    *kernels.RULES,
+    *distribution.RULES,
+    *sharing.RULES,
+    *preference.RULES,
+    *rewards.RULES,
+    *switches.RULES,
 )
 
 

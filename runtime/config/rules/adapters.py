@@ -30,10 +30,14 @@ LORA_ONLY = (
     "peft_init_lora_weights",
     "peft_trainable_token_indices",
     "relora",
+    "lora_fp32_gradients",
     "lora_mlp_kernel",
     "lora_qkv_kernel",
     "lora_o_kernel",
 )
+
+# Optimizers whose averages are tensors of the parameter's own shape.
+PRUNABLE = ("adamw_torch", "adamw_torch_fused", "optimi_adamw", "stable_adamw", "lion_pytorch", "adopt_adamw", "sgd", "adagrad", "rmsprop")
 
 
 def qlora_is_four_bit(config: TrainingConfig) -> Iterator[Finding]:
@@ -101,11 +105,17 @@ def lora_has_targets(config: TrainingConfig) -> Iterator[Finding]:
 
 
 def lora_targets_said_once(config: TrainingConfig) -> Iterator[Finding]:
-    """Every linear layer already includes the named ones."""
-    if config.lora_target_linear and config.lora_target_modules and config.lora_target_modules not in ("linear", "all-linear"):
-        message = "'lora_target_linear' already targets every linear layer, so 'lora_target_modules' adds nothing"
+    """Every linear layer already includes the named ones, but for the output layer and embeddings."""
+    named = config.lora_target_modules
+    if config.lora_target_linear and named and named not in ("linear", "all-linear"):
+        message = "'lora_target_linear' targets every linear layer of the blocks, so listing some of them in 'lora_target_modules' changes nothing"
         yield Finding(
-            code="conflict", path=("lora_target_modules",), involves=("lora_target_linear",), message=message, fix="Keep one of the two."
+            code="conflict",
+            path=("lora_target_modules",),
+            involves=("lora_target_linear",),
+            message=message,
+            fix="Keep the list alone to train only those layers; only the output layer and embeddings are worth naming besides.",
+            warning=True,
         )
 
 
@@ -173,6 +183,81 @@ def relora_complete(config: TrainingConfig) -> Iterator[Finding]:
         )
 
 
+def relora_possible(config: TrainingConfig) -> Iterator[Finding]:
+    """ReLoRA merges a plain LoRA into weights that can take it."""
+    if not config.relora:
+        return
+    reasons = {
+        "load_in_4bit": "merging into 4-bit weights rounds them anew at every restart and loses what was learned",
+        "load_in_8bit": "merging into 8-bit weights rounds them anew at every restart and loses what was learned",
+        "gptq": "merging into 4-bit weights rounds them anew at every restart and loses what was learned",
+        "peft_use_dora": "a restart starts plain LoRA matrices, not DoRA's magnitudes",
+        "lora_target_parameters": "a restart merges into linear layers and embeddings, not into bare parameters",
+        "peft_layer_replication": "copies of a layer share one weight, and each would merge its own adapter into it",
+    }
+    for name, why in reasons.items():
+        if given(config, name):
+            yield Finding(
+                code="conflict",
+                path=(name,),
+                involves=("relora",),
+                message=f"`relora: true` excludes '{name}': {why}",
+                fix="Keep one of the two.",
+            )
+    if config.peft_init_lora_weights not in (None, True):
+        yield Finding(
+            code="conflict",
+            path=("peft_init_lora_weights",),
+            involves=("relora",),
+            message="`relora: true` starts every adapter in the usual way, with a second matrix of zeros",
+            fix="Remove it.",
+        )
+    if config.relora_prune_method != "reset" and config.optimizer not in PRUNABLE:
+        yield Finding(
+            code="conflict",
+            path=("relora_prune_method",),
+            involves=("optimizer", "relora"),
+            message=f"pruning by '{config.relora_prune_method or 'magnitude'}' needs an optimizer that keeps its state in full, and '{config.optimizer}' does not",
+            fix="Write `relora_prune_method: reset`, or `optimizer: adamw_torch_fused`.",
+        )
+    if config.relora_prune_method == "reset" and config.relora_prune_ratio is not None and config.optimizer not in PRUNABLE:
+        yield Finding(
+            code="conflict",
+            path=("relora_prune_ratio",),
+            involves=("optimizer", "relora_prune_method"),
+            message=f"forgetting a share of its state needs an optimizer that keeps it in full, and '{config.optimizer}' does not",
+            fix="Remove the ratio: all of it is forgotten then.",
+        )
+
+
+def relora_settings_used(config: TrainingConfig) -> Iterator[Finding]:
+    """Settings of ReLoRA have ReLoRA."""
+    for name in ("relora_prune_ratio", "relora_prune_method", "relora_cpu_offload"):
+        if given(config, name) and not config.relora:
+            yield Finding(
+                code="conflict",
+                path=(name,),
+                involves=("relora",),
+                message=f"'{name}' has no effect without `relora: true`",
+                fix="Add it, or remove the setting.",
+                warning=True,
+            )
+
+
+def full_gradients_unsharded(config: TrainingConfig) -> Iterator[Finding]:
+    """Sharding frameworks choose the format of gradients themselves."""
+    for name in ("fsdp", "fsdp_config", "deepspeed"):
+        if config.lora_fp32_gradients and given(config, name):
+            yield Finding(
+                code="conflict",
+                path=("lora_fp32_gradients",),
+                involves=(name,),
+                message=f"`lora_fp32_gradients: true` has no hold under '{name}', which chooses the format of gradients itself",
+                fix="Remove it, or train without sharding.",
+            )
+            return
+
+
 def fused_kernels_without_dropout(config: TrainingConfig) -> Iterator[Finding]:
     """Fused LoRA kernels know no dropout."""
     for name in ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "lora_embedding_kernel"):
@@ -190,16 +275,24 @@ def unfrozen_patterns_read(config: TrainingConfig) -> Iterator[Finding]:
     """Patterns of trained parameters are regular expressions of whole names."""
     for index, pattern in enumerate(config.unfrozen_parameters or ()):
         path = ("unfrozen_parameters", index)
-        if re.search(r"\[[\d:]+\]$", pattern):
+        rows = re.search(r"\[(\d*):(\d*)\]$", pattern)
+        if rows is not None and (given(config, "fsdp") or given(config, "fsdp_config") or given(config, "deepspeed")):
             yield Finding(
-                code="unsupported",
+                code="conflict",
                 path=path,
-                message=f"a range of rows ('{pattern}') is known, not supported here yet",
-                fix="Name whole parameters.",
+                involves=("fsdp", "fsdp_config", "deepspeed"),
+                message=f"the range of rows in '{pattern}' cannot be kept apart where parameters are spread over devices",
+                fix="Name the whole parameter, or train without sharding.",
             )
-            continue
+        if rows is not None and rows[2] and int(rows[1] or 0) >= int(rows[2]):
+            yield Finding(
+                code="out-of-range",
+                path=path,
+                message=f"the range at the end of '{pattern}' holds no row",
+                fix="The first row is 0, and the end is not included: `[:32000]` means rows 0 to 31999.",
+            )
         try:
-            re.compile(pattern)
+            re.compile(pattern if rows is None else pattern[: rows.start()])
         except re.error as error:
             yield Finding(
                 code="wrong-type",
@@ -219,6 +312,9 @@ RULES = (
     layers_of_named_modules,
     lora_plus_complete,
     relora_complete,
+    relora_possible,
+    relora_settings_used,
+    full_gradients_unsharded,
     fused_kernels_without_dropout,
     unfrozen_patterns_read,
 )

@@ -8,7 +8,16 @@ from runtime.config.finding import Finding
 from runtime.config.given import evaluates, given
 from runtime.config.schema import TrainingConfig
 
-NEED_DATA = ("eval_steps", "early_stopping_patience", "load_best_model_at_end", "metric_for_best_model", "eval_on_start")
+NEED_DATA = (
+    "eval_steps",
+    "early_stopping_patience",
+    "load_best_model_at_end",
+    "metric_for_best_model",
+    "eval_on_start",
+    "generate_samples",
+    "eval_table_size",
+    "do_causal_lm_eval",
+)
 
 
 def evaluation_has_data(config: TrainingConfig) -> Iterator[Finding]:

@@ -21,13 +21,36 @@ GONE = {
     "torch": "sdpa",
     "jsonl": "json",
 }
+# Optimizers whose state is not in their state_dict, as found with galore-torch 1.0, apollo-torch 1.0.3, lomo-optim 0.1.1 and grokadamw 0.1.2, and the nearest that is.
+FORGETFUL = {
+    "galore_adamw_layerwise": "galore_adamw",
+    "galore_adamw_8bit_layerwise": "galore_adamw_8bit",
+    "galore_adafactor_layerwise": "galore_adafactor",
+    "apollo_adamw_layerwise": "apollo_adamw",
+    "adalomo": "lomo",
+    "grokadamw": "adamw_torch_fused",
+}
 INITIALISATIONS = frozenset({"gaussian", "olora", "pissa", "orthogonal", "mica"})
-INITIALISATIONS_NOT_BUILT = frozenset({"eva", "corda", "loftq", "lora_ga"})
+INITIALISATIONS_NOT_BUILT = {
+    "eva": "it needs a pass over the data before training",
+    "corda": "it needs a pass over the data before training",
+    "lora_ga": "it needs gradients of the data before training",
+    "loftq": "peft computes it on a GPU and leaves a quantized base behind that no later load gives again",
+}
+SCORES = frozenset({"sacrebleu", "ter", "chrf", "perplexity"})
 FILE_TYPES = frozenset({"json", "csv", "parquet", "arrow", "text"})
 
 
 def optimizer_name(config: TrainingConfig) -> Iterator[Finding]:
-    """The optimizer is one that exists."""
+    """The optimizer is one that exists, and whose state a checkpoint can hold."""
+    if config.optimizer is not None and config.optimizer in FORGETFUL:
+        yield Finding(
+            code="unsupported",
+            path=("optimizer",),
+            message=f"the optimizer '{config.optimizer}' is refused: its package leaves part of its state out of checkpoints, so an interrupted run would go on wrongly",
+            fix=f"Write `optimizer: {FORGETFUL[config.optimizer]}`.",
+        )
+        return
     yield from _named(config.optimizer, ("optimizer",), choices.optimizers())
 
 
@@ -47,13 +70,26 @@ def attention_name(config: TrainingConfig) -> Iterator[Finding]:
         yield from _named(config.attn_implementation, ("attn_implementation",), choices.attention())
 
 
+def experts_name(config: TrainingConfig) -> Iterator[Finding]:
+    """The way to compute experts is one transformers knows."""
+    yield from _named(config.experts_implementation, ("experts_implementation",), choices.experts())
+
+
 def adapter_start_name(config: TrainingConfig) -> Iterator[Finding]:
     """The start of the adapter is one peft knows."""
     start = config.peft_init_lora_weights
-    if isinstance(start, str) and not start.startswith("pissa_niter_"):
-        yield from _named(
-            start, ("peft_init_lora_weights",), Choices(what="start of an adapter", built=INITIALISATIONS, known=INITIALISATIONS_NOT_BUILT)
+    if not isinstance(start, str) or start.startswith("pissa_niter_"):
+        return
+    if start in INITIALISATIONS_NOT_BUILT:
+        yield Finding(
+            code="unsupported",
+            path=("peft_init_lora_weights",),
+            message=f"the start of an adapter '{start}' is known, not supported here yet: {INITIALISATIONS_NOT_BUILT[start]}",
+            fix="`pissa` starts from the base's own largest directions without any of that.",
         )
+        return
+    known = frozenset(INITIALISATIONS_NOT_BUILT)
+    yield from _named(start, ("peft_init_lora_weights",), Choices(what="start of an adapter", built=INITIALISATIONS, known=known))
 
 
 def dataset_type_names(config: TrainingConfig) -> Iterator[Finding]:
@@ -93,6 +129,21 @@ def chat_template_names(config: TrainingConfig) -> Iterator[Finding]:
             yield from _named(name.removeprefix("tokenizer_default_fallback_"), path, choices.chat_templates())
 
 
+def score_names(config: TrainingConfig) -> Iterator[Finding]:
+    """Scores of answers exist."""
+    for index, name in enumerate(config.eval_causal_lm_metrics or ()):
+        path = ("eval_causal_lm_metrics", index)
+        if name == "comet":
+            yield Finding(
+                code="unsupported",
+                path=path,
+                message="the score 'comet' is not supported: its package unbabel-comet needs a transformers below 5 and a numpy below 2",
+                fix=f"Use {', '.join(sorted(SCORES))}.",
+            )
+        else:
+            yield from _named(name, path, Choices(what="score of answers", built=SCORES))
+
+
 def _named(name: str | None, path: Path, known: Choices) -> Iterator[Finding]:
     if name is None or name in known.built:
         return
@@ -116,8 +167,10 @@ RULES = (
     scheduler_name,
     adapter_name,
     attention_name,
+    experts_name,
     adapter_start_name,
     dataset_type_names,
     file_type_names,
     chat_template_names,
+    score_names,
 )

@@ -11,6 +11,14 @@ from runtime.config.schema import TrainingConfig
 _USUAL_LIMIT = 0.1  # a learning rate above this is nearly always a lost minus sign in the exponent
 
 
+# What `lr_scheduler_kwargs` may hold for the schedules that are not transformers'.
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "one_cycle": ("pct_start", "div_factor", "final_div_factor", "anneal_strategy"),
+    "log_sweep": ("min_lr", "max_lr"),
+    "rex": (),
+}
+
+
 def learning_rate_usual(config: TrainingConfig) -> Iterator[Finding]:
     """A learning rate of a size that trains."""
     if config.learning_rate > _USUAL_LIMIT:
@@ -49,8 +57,8 @@ def projection_has_targets(config: TrainingConfig) -> Iterator[Finding]:
 
 def cosine_settings_used(config: TrainingConfig) -> Iterator[Finding]:
     """Settings of the cosine schedule have a cosine schedule."""
-    for name in ("cosine_min_lr_ratio", "cosine_constant_lr_ratio"):
-        if getattr(config, name) is not None and config.lr_scheduler not in (None, "cosine", "cosine_with_min_lr"):
+    for name, others in (("cosine_min_lr_ratio", ("cosine_with_min_lr", "rex")), ("cosine_constant_lr_ratio", ())):
+        if getattr(config, name) is not None and config.lr_scheduler not in (None, "cosine", *others):
             message = f"'{name}' has no effect: lr_scheduler is '{config.lr_scheduler}'"
             yield Finding(
                 code="conflict",
@@ -112,4 +120,109 @@ def rate_groups_differ(config: TrainingConfig) -> Iterator[Finding]:
         seen.add(group.name)
 
 
-RULES = (learning_rate_usual, projection_has_targets, cosine_settings_used, min_rate_given, decay_given, rate_groups_differ)
+def rate_groups_possible(config: TrainingConfig) -> Iterator[Finding]:
+    """GaLore, APOLLO and LOMO divide the parameters themselves."""
+    name = config.optimizer or ""
+    if any(part in name for part in ("galore", "apollo", "lomo")):
+        for option in ("lr_groups", "embedding_lr", "embedding_lr_scale", "loraplus_lr_ratio"):
+            if given(config, option):
+                yield Finding(
+                    code="conflict",
+                    path=(option,),
+                    involves=("optimizer",),
+                    message=f"the optimizer '{name}' groups the parameters in its own way and knows one learning rate",
+                    fix=f"Remove '{option}', or choose an AdamW.",
+                )
+
+
+def schedule_settings_used(config: TrainingConfig) -> Iterator[Finding]:
+    """Settings of a schedule belong to the schedule that is set."""
+    name = config.lr_scheduler or "cosine"
+    if config.lr_div_factor is not None and name != "one_cycle":
+        yield Finding(
+            code="conflict",
+            path=("lr_div_factor",),
+            involves=("lr_scheduler",),
+            message=f"'lr_div_factor' has no effect: lr_scheduler is '{name}'",
+            fix="Write `lr_scheduler: one_cycle`, or remove it.",
+        )
+    known = SETTINGS.get(name)
+    for setting in config.lr_scheduler_kwargs or {}:
+        if known is not None and setting not in known:
+            yield Finding(
+                code="unknown-key",
+                path=("lr_scheduler_kwargs",),
+                involves=("lr_scheduler",),
+                message=f"the schedule '{name}' has no setting '{setting}'",
+                fix=f"It takes {', '.join(known)}." if known else "It takes none.",
+            )
+
+
+def warmup_shaped(config: TrainingConfig) -> Iterator[Finding]:
+    """A quadratic warm-up needs a schedule that warms up, a restart one that is a function of the step."""
+    name = config.lr_scheduler or "cosine"
+    follows = name in ("reduce_lr_on_plateau", "greedy")
+    for option, refused in (
+        ("lr_quadratic_warmup", follows or name in ("constant", "one_cycle", "log_sweep")),
+        ("jagged_restart_steps", follows),
+    ):
+        if given(config, option) and refused:
+            why = "its rate follows from evaluations" if follows else "it has no warm-up of this kind"
+            yield Finding(
+                code="conflict",
+                path=(option,),
+                involves=("lr_scheduler",),
+                message=f"'{option}' does not work with `lr_scheduler: {name}`: {why}",
+                fix="Use cosine, linear or constant_with_warmup.",
+            )
+
+
+def restarts_fit(config: TrainingConfig) -> Iterator[Finding]:
+    """Warm-up and fall of a restart fit between two restarts."""
+    every = config.jagged_restart_steps
+    lengths = {name: getattr(config, name) or 0 for name in ("jagged_restart_warmup_steps", "jagged_restart_anneal_steps")}
+    for name, length in lengths.items():
+        if length and every is None:
+            yield Finding(
+                code="missing",
+                path=("jagged_restart_steps",),
+                involves=(name,),
+                message=f"'{name}' needs 'jagged_restart_steps'",
+                fix="Say after how many steps the schedule restarts.",
+            )
+    if every is not None and sum(lengths.values()) > every:
+        warmup, anneal = lengths.values()
+        yield Finding(
+            code="conflict",
+            path=("jagged_restart_steps",),
+            involves=tuple(lengths),
+            message=f"warm-up ({warmup}) and fall ({anneal}) of a restart are longer than the {every} steps between two restarts",
+            fix="Shorten them, or restart less often.",
+        )
+
+
+def schedule_free_kept_whole(config: TrainingConfig) -> Iterator[Finding]:
+    """Schedule-free optimizers train other weights than those to use, and only their state tells one from the other."""
+    if (config.optimizer or "").startswith("schedule_free") and config.save_only_model:
+        yield Finding(
+            code="conflict",
+            path=("save_only_model",),
+            involves=("optimizer",),
+            message=f"checkpoints of '{config.optimizer}' need the optimizer's state: the weights to use are computed from both",
+            fix="Remove `save_only_model`.",
+        )
+
+
+RULES = (
+    learning_rate_usual,
+    projection_has_targets,
+    cosine_settings_used,
+    min_rate_given,
+    decay_given,
+    rate_groups_differ,
+    rate_groups_possible,
+    schedule_settings_used,
+    warmup_shaped,
+    restarts_fit,
+    schedule_free_kept_whole,
+)

@@ -38,6 +38,59 @@ def checkpointing_settings_used(config: TrainingConfig) -> Iterator[Finding]:
         )
 
 
+def flex_settings_have_flex(config: TrainingConfig) -> Iterator[Finding]:
+    """What says how flex attention is compiled stands beside flex attention."""
+    if given(config, "flex_attn_compile_kwargs") and not config.flex_attention and config.attn_implementation != "flex_attention":
+        yield Finding(
+            code="conflict",
+            path=("flex_attn_compile_kwargs",),
+            involves=("flex_attention",),
+            message="'flex_attn_compile_kwargs' needs `flex_attention: true`",
+            fix="Add it, or remove them.",
+        )
+
+
+def selective_needs_plain_checkpointing(config: TrainingConfig) -> Iterator[Finding]:
+    """Choosing what is kept belongs to checkpointing of the kind that lets one choose."""
+    if not given(config, "selective_checkpointing"):
+        return
+    if not config.gradient_checkpointing:
+        message = "'selective_checkpointing' needs `gradient_checkpointing: true`"
+        yield Finding(
+            code="missing", path=("gradient_checkpointing",), involves=("selective_checkpointing",), message=message, fix="Add it."
+        )
+    elif (config.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
+        yield Finding(
+            code="conflict",
+            path=("gradient_checkpointing_kwargs",),
+            involves=("selective_checkpointing",),
+            message="'selective_checkpointing' needs checkpointing that is not re-entrant",
+            fix="Remove `use_reentrant: true`.",
+        )
+    if config.activation_offloading is True:
+        yield Finding(
+            code="conflict",
+            path=("activation_offloading",),
+            involves=("selective_checkpointing",),
+            message="`activation_offloading: true` and 'selective_checkpointing' both take over what waits for the backward pass",
+            fix="Use `activation_offloading: hidden_states`, which moves the inputs of layers alone.",
+        )
+
+
+def offloading_said_once(config: TrainingConfig) -> Iterator[Finding]:
+    """Checkpointing and offloading name one place."""
+    places = {"offload": ("legacy", "hidden_states"), "offload_disk": ("disk",)}.get(str(config.gradient_checkpointing))
+    if places and given(config, "activation_offloading") and config.activation_offloading not in places:
+        where = str(config.activation_offloading).lower()
+        yield Finding(
+            code="conflict",
+            path=("activation_offloading",),
+            involves=("gradient_checkpointing",),
+            message=f"`gradient_checkpointing: {config.gradient_checkpointing}` and `activation_offloading: {where}` name two places",
+            fix="Keep one of them, with `gradient_checkpointing: true` beside the second.",
+        )
+
+
 def offloading_needs_checkpointing(config: TrainingConfig) -> Iterator[Finding]:
     """Activations are moved away at checkpoints."""
     if given(config, "activation_offloading") and not config.gradient_checkpointing:
@@ -86,6 +139,9 @@ def fp8_gather_has_fp8(config: TrainingConfig) -> Iterator[Finding]:
 RULES = (
     attention_said_once,
     checkpointing_settings_used,
+    flex_settings_have_flex,
+    selective_needs_plain_checkpointing,
+    offloading_said_once,
     offloading_needs_checkpointing,
     watchdog_complete,
     memory_limit_has_map,

@@ -9,22 +9,36 @@ from runtime.config import choices
 pytestmark = pytest.mark.train
 
 
-def test_optimizers_are_those_of_transformers() -> None:
+def test_optimizers_are_those_of_transformers_and_those_built_here() -> None:
     from transformers.training_args import OptimizerNames
 
-    assert choices.optimizers().built == {name.value for name in OptimizerNames}
+    from runtime.config.rules.naming import FORGETFUL
+    from runtime.training.optimizers.named import NAMES
+
+    theirs = {name.value for name in OptimizerNames}
+    assert choices.optimizers().built == (theirs | NAMES) - set(FORGETFUL)
+    assert set(FORGETFUL) <= theirs & choices.optimizers().known
+    assert set(FORGETFUL.values()) <= choices.optimizers().built
 
 
-def test_schedules_are_those_of_transformers() -> None:
+def test_schedules_are_those_of_transformers_and_those_built_here() -> None:
     from transformers.trainer_utils import SchedulerType
 
-    assert choices.schedulers().built == {name.value for name in SchedulerType}
+    from runtime.training.schedule import OWN
+
+    assert choices.schedulers().built == {name.value for name in SchedulerType} | OWN
 
 
 def test_attention_implementations_are_known_to_transformers() -> None:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     assert choices.attention().built - {"eager"} <= set(ALL_ATTENTION_FUNCTIONS.keys())
+
+
+def test_ways_to_compute_experts_are_those_of_transformers() -> None:
+    from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+
+    assert choices.experts().built == {"eager", *ALL_EXPERTS_FUNCTIONS.keys()}
 
 
 def test_dataset_types_and_templates_are_those_the_data_half_builds() -> None:
@@ -41,6 +55,7 @@ def test_nothing_is_both_built_and_not() -> None:
         choices.schedulers(),
         choices.attention(),
         choices.adapters(),
+        choices.experts(),
         choices.dataset_types(),
         choices.chat_templates(),
     ):

@@ -22,10 +22,18 @@ def test_values_are_laid_over_the_file() -> None:
         "datasets[1].type=completion",
         "special_tokens.pad_token=<pad>",
         "optim_args={a: 1}",
+        "datasets.0.name=first",
+        "test_datasets.0.path=d.jsonl",
+        "test_datasets.0.type=alpaca",
+        "max_memory.0=20GiB",
+        "device_map=auto",
     ).config
     assert config is not None
     assert config.datasets is not None
     assert config.special_tokens is not None
+    assert config.datasets[0].name == "first"
+    assert [source.path for source in config.test_datasets or ()] == ["d.jsonl"]
+    assert config.max_memory == {0: "20GiB"}
     assert (config.lora_r, config.special_tokens.pad_token, config.optim_args) == (32, "<pad>", {"a": 1})
     assert [(source.path, source.split, source.type) for source in config.datasets] == [
         ("b.jsonl", "train[:5]", "alpaca"),
@@ -47,6 +55,11 @@ def test_an_empty_value_unsets() -> None:
         ("lora_rr=1", "unknown-key", "lora_rr"),
         ("datasets[0].tpye=x", "unknown-key", "datasets[0].tpye"),
         ("datasets[4].path=x", "out-of-range", "datasets[4]"),
+        ("datasets.4.path=x", "out-of-range", "datasets[4]"),
+        ("datasets.0.tpye=x", "unknown-key", "datasets[0].tpye"),
+        ("datasets.99999999999999999999.path=x", "out-of-range", "datasets[999999999]"),
+        ("datasets.0.path=[1", "yaml", ""),
+        ("lora_r.0=1", "wrong-type", "lora_r.0"),
         ("lora_r.x=1", "wrong-type", "lora_r.x"),
         ("lora_r[0]=1", "wrong-type", "lora_r[0]"),
         ("lora_r", "yaml", ""),

@@ -51,6 +51,8 @@ MEANT = {
     "hub_strategy": "end",
     "adapter": "lora",
     "attn_implementation": "sdpa",
+    "swanlab_mode": "offline",
+    "experts_implementation": "grouped_mm",
     "fsdp_version": 2,
     "fsdp_config.fsdp_version": 2,
     "peft_init_lora_weights": True,
@@ -62,6 +64,9 @@ MEANT = {
     "datasets[].chat_template": "chatml",
     "merge_method": "legacy",
     "relora_prune_method": "random",
+    "mora.mora_type": "sharing",
+    "dpo_loss_weights": [0.5],
+    "eval_causal_lm_metrics": ["sacrebleu"],
     "kd_online_server": "vllm",
     "save_safetensors": True,
     "learning_rate": 0.0002,
@@ -199,17 +204,76 @@ def test_defaults_are_those_of_the_reference(row: dict[str, str]) -> None:
         assert str("" if default is None else default) == spelt.get(row["default"], row["default"])
 
 
+METHODS = {"SFTDataset": None, "DPODataset": "dpo", "KTODataset": "kto", "StepwiseSupervisedDataset": None, "PretrainingDataset": None}
+VARIANTS = [(row, found[1]) for row in REFERENCE if (found := re.search(r"<(\w+)>", row["path"])) and found[1] in METHODS]
+
+
+def test_every_kind_of_dataset_of_the_reference_is_covered() -> None:
+    assert {kind for _, kind in VARIANTS} == set(METHODS)
+    assert {kind: sum(other == kind for _, other in VARIANTS) for kind in METHODS} == {
+        "SFTDataset": 43,
+        "DPODataset": 13,
+        "KTODataset": 12,
+        "StepwiseSupervisedDataset": 7,
+        "PretrainingDataset": 8,
+    }
+
+
+@pytest.mark.parametrize(("row", "kind"), VARIANTS, ids=lambda value: value["path"] if isinstance(value, dict) else "")
+def test_a_key_of_one_kind_of_dataset_reads_back_under_its_method(row: dict[str, str], kind: str) -> None:
+    value = _value(_name(row["path"]), row["type"])
+    text, _ = _placed(row["path"], value)
+    method = METHODS[kind]
+    checked = check_text(text + (f"rl: {method}\n" if method else ""), file="r.yml")
+    wrong = [problem for problem in checked.errors if problem.code in ("unknown-key", "wrong-type", "out-of-range", "unknown-name", "yaml")]
+    assert not wrong, (text, [str(problem) for problem in wrong])
+    got: Any = TrainingConfig.model_validate(yaml.safe_load(text))
+    for part in _name(row["path"]).split("."):
+        got = getattr(got, part.removesuffix("[]"))
+        got = got[0] if part.endswith("[]") else got
+    assert got == value or getattr(got, "model_dump", dict)() != {}
+
+
+def _newer_path(row: dict[str, str]) -> str | None:
+    """Where a newer key is known here; None for keys that belong to no recipe."""
+    name, where = row["name"], row["where"]
+    if where in ("trl", "datasets[]"):
+        return f"{where}.{name}"
+    if name in TrainingConfig.model_fields or name in RENAMED or name in ALIASES:
+        return name
+    inside = [
+        path
+        for path, _, _ in options()
+        if path.endswith(f".{name}") and path.startswith(where.removeprefix("plugin ").replace("_", "")[:6])
+    ]
+    inside += [path for path, _, _ in options() if path.endswith(f".{name}") and path.split(".")[0] == where.removeprefix("plugin ")]
+    return inside[0] if inside else None
+
+
 @pytest.mark.parametrize("row", NEWER, ids=lambda row: f"{row['where']}:{row['name']}")
 def test_a_key_of_todays_recipes_is_known(row: dict[str, str]) -> None:
-    if row["where"] == "trl":
-        path = f"trl.{row['name']}"
-    elif row["where"] == "datasets[]":
-        path = f"datasets[].{row['name']}"
-    else:
-        path = row["name"]
+    path = _newer_path(row) or row["name"]
     text, _ = _placed(path, _value(path, row["type"]))
     checked = check_text(text, file="r.yml")
     assert "unknown-key" not in {problem.code for problem in checked.errors}, [str(problem) for problem in checked.errors]
+
+
+NEWER_TYPED = [(path, row["type"]) for row in NEWER if (path := _newer_path(row)) is not None]
+
+
+@pytest.mark.parametrize(("path", "kind"), NEWER_TYPED)
+def test_a_newer_option_takes_its_type_and_no_other(path: str, kind: str) -> None:
+    plain = kind.removeprefix("Annotated[").split(", Field")[0]
+    text, _ = _placed(path, _value(path, plain))
+    checked = check_text(text, file="r.yml")
+    wrong = [problem for problem in checked.errors if problem.code in ("unknown-key", "wrong-type", "unknown-name", "yaml")]
+    assert not wrong, (text, [str(problem) for problem in wrong])
+    if _wrong(plain) is None or "Any" in plain:
+        return
+    text, line = _placed(path, _wrong(plain))
+    found = [problem for problem in check_text(text, file="r.yml").errors if problem.code in ("wrong-type", "unknown-key")]
+    assert found, text
+    assert line <= (found[0].line or 0) <= line + 1, (text, line, found)
 
 
 def test_every_option_has_a_description_of_its_own() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from runtime.config.problem import UserError
 from runtime.data.collate import Collator, collator_for
 
 pytestmark = pytest.mark.train
@@ -48,11 +49,42 @@ def test_rows_can_be_put_behind_each_other_without_holes():
         ({"sample_packing": True, "flash_attention": True}, (True, True, 64)),
         ({"sample_packing": True, "attn_implementation": "flash_attention_2"}, (True, True, 64)),
         ({"batch_flattening": True, "flash_attention": True}, (True, True, None)),
+        ({"sample_packing": True, "multipack_real_batches": True}, (True, False, 64)),
+        ({"sample_packing": True, "multipack_real_batches": False}, (True, True, 64)),
     ],
 )
 def test_the_recipe_decides_how_rows_become_batches(recipe, options, expected):
     made = collator_for(recipe(**options), SimpleNamespace(pad_token_id=3, eos_token_id=1))
     assert (made.packed, made.flatten, made.length) == expected
+
+
+def test_borders_are_those_transformers_own_collator_gives():
+    from transformers import DataCollatorWithFlattening
+
+    rows = [row([1, 2, 3]), row([4, 5]), row([6, 7, 8])]
+    theirs = DataCollatorWithFlattening(return_flash_attn_kwargs=True)([{"input_ids": one["input_ids"]} for one in rows])
+    made = Collator(pad_token_id=9, packed=True, flatten=True, multiple_of=8, borders=True)(rows)
+    for name in ("cu_seq_lens_q", "cu_seq_lens_k"):
+        assert made[name].dtype == theirs[name].dtype
+        assert made[name].tolist() == theirs[name].tolist() == [0, 3, 5, 8]
+    assert made["max_length_q"] == made["max_length_k"] == theirs["max_length_q"] == 3
+    padded = Collator(pad_token_id=9, packed=True, flatten=True, multiple_of=16, borders=True)(rows)
+    assert (padded["cu_seq_lens_q"].tolist(), padded["max_length_q"]) == ([0, 3, 5, 8, 16], 8)
+    assert "cu_seq_lens_q" not in Collator(pad_token_id=9, packed=True, flatten=True)(rows)
+
+
+def test_borders_without_an_attention_that_takes_them_are_refused(recipe):
+    tokenizer = SimpleNamespace(pad_token_id=3)
+    asked = {"fa_varlen_kwargs_in_collator": True, "sample_packing": True}
+    assert collator_for(recipe(**asked, flash_attention=True), tokenizer).borders
+    for given in ({"sdp_attention": True}, {"flash_attention": True, "sample_packing": False}):
+        with pytest.raises(UserError, match="only flash attention"):
+            collator_for(recipe(**{**asked, **given}), tokenizer)
+
+
+def test_packed_rows_side_by_side_are_refused_for_flash_attention(recipe):
+    with pytest.raises(UserError, match="one long row"):
+        collator_for(recipe(sample_packing=True, multipack_real_batches=True, flash_attention=True), SimpleNamespace(pad_token_id=3))
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

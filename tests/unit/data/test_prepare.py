@@ -238,7 +238,7 @@ def test_a_failure_or_a_kill_leaves_no_half_prepared_rows(recipe, write_rows, to
     key = next(root.glob("*.lock")).name.removeprefix(".").removesuffix(".lock")
     (root / f".{key}.building-dead").mkdir()
     prepared = prepare(recipe(), tokenizer)
-    assert [entry.name for entry in root.iterdir() if not entry.name.endswith(".lock")] == [key]
+    assert [entry.name for entry in root.iterdir() if not entry.name.endswith(".lock") and not entry.name.startswith(".recipe-")] == [key]
     assert prepared.path.parent.name == key
 
 
@@ -315,3 +315,38 @@ def test_the_command_gives_the_object_of_the_contract(recipe, write_rows, capsys
     shown = capsys.readouterr().out
     assert "«hello" in shown
     assert "40 to train on" in shown
+
+
+def test_debug_shows_samples_token_by_token(recipe, write_rows, capsys):
+    from runtime.data.preprocess import preprocess
+
+    write_rows(TALKS)
+    preprocess(recipe(sample_packing=True), False)
+    assert "token, label, text" not in capsys.readouterr().out
+    preprocess(recipe(sample_packing=False, debug=True), False)
+    shown = capsys.readouterr().out
+    assert shown.count("token, label, text") == 5
+    lines = [line.split() for line in shown.splitlines()]
+    assert [line[1] for line in lines if line[2:] == ["'user'"]] == ["-"] * 5
+    assert any(len(line) > 2 and line[0] == line[1] and "hello" in line[2] for line in lines)
+
+
+def test_a_weight_keeps_a_share_of_one_dataset_and_leaves_the_others(recipe, write_rows, tokenizer, tmp_path):
+    paths = [write_rows([chat(f"{name} {number}", "hello") for number in range(50)], f"{name}.jsonl") for name in ("large", "small")]
+
+    def kept(weight: float | None, seed: int = 1) -> list[str]:
+        sets = [{"path": str(path), "type": "chat_template"} for path in paths]
+        sets[0]["weight"] = weight
+        return [text.split("\n")[1].split("<")[0] for text in decoded(tokenizer, prepare(recipe(datasets=sets, seed=seed), tokenizer))]
+
+    everything = kept(None)
+    assert len(everything) == 100
+    assert kept(1.0) == everything
+    some = kept(0.1)
+    assert some[5:] == everything[50:]
+    numbers = [int(text.split()[1]) for text in some[:5]]
+    assert numbers == sorted(set(numbers))
+    assert all(text.startswith("large") for text in some[:5])
+    assert kept(0.1) == some
+    assert kept(0.1, seed=2) != some
+    assert len(kept(0.001)) == 51

@@ -50,5 +50,20 @@ def test_a_stage_is_told_once():
     assert lines == ["preparing data", "loading the model"]
 
 
+def test_benchmarks_are_told_with_the_first_score_of_each_task():
+    lines = told(
+        [
+            event("stage", 7, name="benchmark"),
+            event("benchmark", 7, scores={"arc_easy": {"acc": 0.61234, "acc_stderr": 0.01}, "empty": {}}),
+            event("benchmark_failed", 7, message="ConnectionError: no network"),
+        ]
+    )
+    assert lines == [
+        "running benchmarks",
+        "benchmark: arc_easy acc 0.6123",
+        "the benchmark failed, the model is sealed: ConnectionError: no network",
+    ]
+
+
 def test_kinds_of_later_versions_are_not_told():
     assert told([event("teleported", to="mars")]) == []

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from runtime.config.load import check_text
-from runtime.config.problem import UserError
 from runtime.config.schema import TrainingConfig
 from runtime.model.precision import Precision
-from runtime.training.arguments import DERIVED, ENVIRONMENT, PASSED, TRACKERS, refuse_without_gpu, tracker_environment, training_arguments
+from runtime.training.arguments import DERIVED, ENVIRONMENT, PASSED, TRACKERS, tracker_environment, training_arguments
 from runtime.training.cadence import cadence_of
 
 pytestmark = pytest.mark.train
@@ -63,6 +61,8 @@ def test_defaults_are_the_references(tmp_path: Path) -> None:
             {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 8, "per_device_eval_batch_size": 2},
         ),
         ("gradient_checkpointing: true\n", {"activation_checkpointing": True, "activation_checkpointing_kwargs": {"use_reentrant": False}}),
+        ("gradient_checkpointing: offload_disk\n", {"activation_checkpointing_kwargs": {"use_reentrant": False}}),
+        ("torch_compile_backend: eager\n", {"torch_compile": False}),
         ("group_by_length: true\n", {"train_sampling_strategy": "group_by_length"}),
         (
             "optimizer: adafactor\nadam_beta2: 0.95\nmax_grad_norm: 0.3\nweight_decay: 0.1\n",
@@ -79,12 +79,3 @@ def test_options_reach_their_arguments(text: str, expected: dict[str, Any], tmp_
 def test_trackers_read_their_environment() -> None:
     recipe = config("use_wandb: true\nwandb_project: p\nwandb_mode: offline\n")
     assert tracker_environment(recipe) == {"WANDB_PROJECT": "p", "WANDB_MODE": "offline"}
-
-
-@pytest.mark.parametrize("option", ["fsdp", "fsdp_config", "deepspeed", "tf32"])
-def test_what_needs_a_gpu_is_refused_without_one(option: str) -> None:
-    nothing = dict.fromkeys(["fsdp", "fsdp_config", "deepspeed", "tf32"])
-    with pytest.raises(UserError, match="no GPU"):
-        refuse_without_gpu(SimpleNamespace(**{**nothing, option: {"stage": 3}}), cuda=False)
-    refuse_without_gpu(SimpleNamespace(**{**nothing, option: {"stage": 3}}), cuda=True)
-    refuse_without_gpu(SimpleNamespace(**nothing), cuda=False)
