@@ -9,6 +9,7 @@ from launcher.cli.output import emit_json, note_problems, say
 from runtime.config.problem import ExitCode, Problem
 
 if TYPE_CHECKING:
+    from launcher.estimate.estimate import Estimate
     from launcher.estimate.model_source import ModelSource
     from launcher.estimate.rows import DataSize
     from launcher.plan.prices import PriceList
@@ -27,12 +28,17 @@ def show_fits(
     """Print the choices and return the exit code: 3 when nothing holds the recipe."""
     from launcher.estimate.fitting import fits
     from launcher.estimate.gpus import GpuCount
+    from launcher.plan.environment import machine_of, target_problems
     from launcher.plan.offer import Offer
     from launcher.plan.rented import rented_offers
     from launcher.plan.target import Target
     from launcher.show.fit_table import choice, render_fits
 
-    rows = fits(config, model, data)
+    def unable(made: Estimate) -> str:
+        errors, _, _ = target_problems(config, [machine_of(made.hardware, model.facts)])
+        return "; ".join(problem.message for problem in errors)
+
+    rows = fits(config, model, data, unable=unable)
     smallest = next((row for row in rows if row.count is not None), rows[-1])
     offers: list[Offer] = []
     best: dict[str, Offer] = {}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from launcher.estimate.estimate import Estimate, estimate
@@ -20,11 +20,15 @@ COUNTS = (1, 2, 4, 8)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """A number of GPUs of one kind that hold the recipe, and the estimate there; where none does, `count` is None and the estimate the largest tried."""
+    """A number of GPUs of one kind that hold the recipe, and the estimate there; where none does, `count` is None and the estimate the largest tried.
+
+    `unable` says what the kind cannot compute; it then counts as one that does not hold the recipe.
+    """
 
     gpu: Gpu
     count: int | None
     estimate: Estimate
+    unable: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """One row of the table as JSON."""
@@ -36,12 +40,21 @@ class Fit:
             "per_gpu_gib": memory.held.to_json(2),
             "verdict": memory.verdict,
             "hours": time.hours.to_json() if time is not None else None,
+            "unable": self.unable or None,
         }
 
 
-def fits(config: TrainingConfig, model: ModelSource, data: DataSize) -> list[Fit]:
-    """Every count of every GPU kind that holds the recipe, few and small cards first; then one row for each kind that does not."""
-    rows = [row for gpu in gpu_kinds() for row in _fits_on(config, model, data, gpu)]
+Unable = Callable[[Estimate], str]
+"""What the hardware of an estimate cannot compute of its recipe, in a few words; empty when it can."""
+
+
+def fits(config: TrainingConfig, model: ModelSource, data: DataSize, *, unable: Unable = lambda _: "") -> list[Fit]:
+    """Every count of every GPU kind that holds the recipe and can compute it, few and small cards first; then one row for each kind that does not."""
+    rows: list[Fit] = []
+    for gpu in gpu_kinds():
+        found = list(_fits_on(config, model, data, gpu))
+        able = [fit for fit in found if fit.count is not None and not unable(fit.estimate)]
+        rows += able or [replace(found[0], count=None, unable=unable(found[0].estimate) if found[0].count is not None else "")]
     return sorted(rows, key=lambda fit: (fit.count is None, fit.count or 0, fit.gpu.capacity_gib))
 
 

@@ -59,9 +59,13 @@ def render_fits(
             *([_offered(offers[choice(row)])] if offers else []),
         )
     parts = [head, Text(), table] if fitting else [head, Text()]
-    refused = [row.gpu.name for row in rows if row.count is None]
+    refused = [row.gpu.name for row in rows if row.count is None and not row.unable]
+    unable = [row.gpu.name for row in rows if row.unable]
     if refused:
         parts.append(Text("does not fit on: " + ", ".join(refused), style="dim"))
+    if unable:
+        why = next(row.unable for row in rows if row.unable)
+        parts.append(Text(f"cannot compute it: {', '.join(unable)} ({why})", style="dim"))
     parts += [Text(f"assumed: {line}", style="dim") for line in smallest.memory.assumptions]
     parts += [Text(f"not modelled: {line}", style="yellow") for line in smallest.memory.not_modelled]
     return rendered(*parts, width=width, color=color)

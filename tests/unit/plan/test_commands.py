@@ -94,3 +94,13 @@ def test_a_plan_without_a_place_says_how_to_name_one(recipe: Path) -> None:
     code, _, err = launcher("plan", "recipe.yml", folder=recipe.parent)
     assert code == 2
     assert "--cloud local" in err
+
+
+def test_kinds_that_cannot_compute_a_recipe_are_left_out_with_the_reason(recipe: Path) -> None:
+    code, out, _ = launcher("estimate", "recipe.yml", "--set", "flash_attention=true", "--set", "bf16=true", "--json", folder=recipe.parent)
+    assert code == 0
+    rows = {row["gpu"]: row for row in reversed(data_of(out)["fits"])}
+    assert rows["T4"]["count"] is None
+    assert "bf16" in rows["T4"]["unable"] or "flash" in rows["T4"]["unable"].lower()
+    assert rows["A100"]["count"] == 1
+    assert rows["A100"]["unable"] is None
