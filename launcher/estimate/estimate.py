@@ -11,6 +11,7 @@ from launcher.estimate.facts import ModelFacts
 from launcher.estimate.hardware import Hardware
 from launcher.estimate.memory import GIB, Peak, peak_of
 from launcher.estimate.model_source import ModelSource
+from launcher.estimate.optimizer_state import checkpoint_bytes_of
 from launcher.estimate.range import Range
 from launcher.estimate.recipe_step import RecipeStep, step_of
 from launcher.estimate.rows import DataSize
@@ -135,13 +136,28 @@ def memory_estimate(facts: ModelFacts, step: RecipeStep, hardware: Hardware, *, 
 
 def _time(config: TrainingConfig, facts: ModelFacts, step: RecipeStep, steps: Steps, hardware: Hardware) -> RunTime:
     weights_gib = facts.parameters * 2 / GIB
+    checkpoint_gb = checkpoint_bytes_of(facts, step.workload) / 1e9
     if hardware.gpus is None:
         speed = cpu_tokens_per_s(facts, step.workload, cores=max(1, hardware.cores))
         # The processes share the cores: one speed for all of them.
-        return run_time(steps, speed, gpus=1, evaluation_share=_evaluation_share(config, steps), set_up=local_set_up(weights_gib))
+        return run_time(
+            steps,
+            speed,
+            gpus=1,
+            evaluation_share=_evaluation_share(config, steps),
+            set_up=local_set_up(weights_gib),
+            checkpoint_gb=checkpoint_gb,
+        )
     speed = tokens_per_s(facts, step.workload, hardware.gpus.gpu)
     set_up = rented_set_up(weights_gib) if hardware.rented else local_set_up(weights_gib)
-    return run_time(steps, speed, gpus=hardware.place.gpus, evaluation_share=_evaluation_share(config, steps), set_up=set_up)
+    return run_time(
+        steps,
+        speed,
+        gpus=hardware.place.gpus,
+        evaluation_share=_evaluation_share(config, steps),
+        set_up=set_up,
+        checkpoint_gb=checkpoint_gb,
+    )
 
 
 def _evaluation_share(config: TrainingConfig, steps: Steps) -> float:

@@ -95,6 +95,11 @@ def saved_state_bytes(facts: ModelFacts, workload: Workload) -> float:
     return trained_parameters(facts, workload) * (kind.copies * trained_bytes_each(workload) + kind.extra)
 
 
+def checkpoint_bytes_of(facts: ModelFacts, workload: Workload) -> float:
+    """Bytes of one checkpoint: everything trained, and the optimizer's states."""
+    return trained_parameters(facts, workload) * trained_bytes_each(workload) + saved_state_bytes(facts, workload)
+
+
 def step_bytes(facts: ModelFacts, workload: Workload) -> float:
     """Bytes alive only while the optimizer steps, whole."""
     kind = kind_of(workload.optimizer)

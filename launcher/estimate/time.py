@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from launcher.estimate.range import Range
 from launcher.estimate.steps import Steps
 
+# GB a second a snapshot is written with, checksums included: a network disk, a cloud machine's own disk, a fast NVMe disk.
+SNAPSHOT_GB_PER_S = (0.15, 0.5, 2.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTime:
@@ -40,8 +43,11 @@ def rented_set_up(weights_gib: float) -> SetUp:
     return SetUp(low_s=180 + weights_gib, value_s=480 + weights_gib * 4, high_s=1200 + weights_gib * 12)
 
 
-def run_time(steps: Steps, speed: Range, *, gpus: int, evaluation_share: float, set_up: SetUp) -> RunTime:
-    """The time of a run at `speed` tokens a second and GPU; `evaluation_share` is evaluation's work over training's."""
+def run_time(steps: Steps, speed: Range, *, gpus: int, evaluation_share: float, set_up: SetUp, checkpoint_gb: float = 0.0) -> RunTime:
+    """The time of a run at `speed` tokens a second and GPU; `evaluation_share` is evaluation's work over training's.
+
+    Every save holds training up while its snapshot of `checkpoint_gb` is written.
+    """
     computed = steps.tokens_per_step.times(max(steps.steps, 0))
     scale = (1 + evaluation_share) / gpus
     low_steps = steps.low / steps.steps if steps.steps else 1.0
@@ -51,6 +57,9 @@ def run_time(steps: Steps, speed: Range, *, gpus: int, evaluation_share: float, 
         low=min(computed.value / speed.value, computed.low * low_steps / speed.high) * scale,
         high=max(computed.value / speed.value, computed.high * high_steps / speed.low) * scale,
     )
+    low_rate, rate, high_rate = SNAPSHOT_GB_PER_S
+    saved = checkpoint_gb * steps.saves
+    seconds = Range(value=seconds.value + saved / rate, low=seconds.low + saved / high_rate, high=seconds.high + saved / low_rate)
     setup = Range(value=set_up.value_s / 3600, low=set_up.low_s / 3600, high=set_up.high_s / 3600)
     hours = Range(
         value=seconds.value / 3600 + setup.value,

@@ -10,13 +10,12 @@ from launcher.estimate.gpus import GpuCount, find_gpu
 from launcher.estimate.preemption import Seen, hours_between_preemptions
 from launcher.estimate.range import Range
 from launcher.estimate.spot import Interruptions, on_spot, spot_wins
+from launcher.estimate.time import SNAPSHOT_GB_PER_S
 from launcher.estimate.transfer import egress_usd, storage_usd
 from launcher.plan.offer import Offer, OfferVerdict, SpotRisk
 from launcher.plan.prices import Price, PriceList
 from launcher.plan.saves import Saves
 
-# Seconds a sealed save holds the step up: the local snapshot, at a conservative GB a second from GPU to disk.
-SNAPSHOT_GB_PER_S = 0.5
 # Hours without a machine after a preemption: minutes where any of several zones may give one (spot-traces: one of nine zones was up 99 % of the time).
 WAIT_H = 0.1
 
@@ -97,7 +96,7 @@ def _spot(price: Price, want: GpuCount, estimate: Estimate, saves: Saves, wish: 
         run = on_spot(
             work,
             Interruptions(mtbp_h=mtbp, restart_h=setup.value, wait_h=WAIT_H),
-            save_h=saves.checkpoint_gb / SNAPSHOT_GB_PER_S / 3600,
+            save_h=saves.checkpoint_gb / SNAPSHOT_GB_PER_S[1] / 3600,
         )
         # The length of the run itself is uncertain too: its spread widens that of the interruptions.
         shrink, stretch = estimate.time.hours.low / estimate.time.hours.value, estimate.time.hours.high / estimate.time.hours.value

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from launcher.estimate.facts import ModelFacts
-from launcher.estimate.optimizer_state import saved_state_bytes
+from launcher.estimate.optimizer_state import checkpoint_bytes_of
 from launcher.estimate.steps import Steps
 from launcher.estimate.time import RunTime
 from launcher.estimate.weights import trained_bytes_each, trained_parameters
@@ -46,7 +46,7 @@ class Saves:
 def saves_of(facts: ModelFacts, workload: Workload, steps: Steps, time: RunTime | None, *, kept: int | None) -> Saves:
     """The saves of a run: what was trained and its optimizer state, sealed every `steps.save_steps` steps and at the end."""
     trained = trained_parameters(facts, workload) * trained_bytes_each(workload)
-    each = (trained + saved_state_bytes(facts, workload)) / GB
+    each = checkpoint_bytes_of(facts, workload) / GB
     lost = None
     if time is not None and steps.steps:
         training = max(0.0, time.hours.value - time.setup_h.value)

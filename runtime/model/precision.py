@@ -44,6 +44,14 @@ def choose_precision(config: Any, *, cuda: bool, bf16_supported: bool) -> Precis
     return Precision(weights="float32")
 
 
+def machine_precision(config: Any) -> Precision:
+    """The recipe's precision on this machine."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    return choose_precision(config, cuda=cuda, bf16_supported=cuda and torch.cuda.is_bf16_supported())
+
+
 def _half(config: Any) -> Precision:
     return Precision(weights="float16" if config.adapter else "float32", fp16=True)
 

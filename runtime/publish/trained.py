@@ -10,8 +10,7 @@ from runtime.checkpoint.manifest import is_sealed, read_manifest, verify
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.model.load import load_model
 from runtime.model.origin import FILE, check_origin
-from runtime.model.precision import Format, Precision
-from runtime.training.assemble import machine_precision
+from runtime.model.precision import Format, Precision, machine_precision
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
