@@ -47,6 +47,9 @@ format: .venv-train/.made ## Put the code into shape
 bench: .venv-train/.made ## Measure, and write benchmarks/results
 	.venv-train/bin/python benchmarks/startup.py
 	.venv-train/bin/python benchmarks/validate.py
+	.venv-train/bin/python benchmarks/estimate.py
+	.venv-train/bin/python benchmarks/throughput.py
+	.venv-train/bin/python benchmarks/truth.py --short
 
 docs: .venv-train/.made ## Write again what is generated: the demo's rows, the reference of options
 	.venv-train/bin/python examples/build_dataset.py

@@ -1,175 +1,100 @@
-"""How far the memory estimate is off on runs measured by others. `python benchmarks/estimate.py [--rows]`
+"""How far the memory estimate is off on runs measured by others. `python benchmarks/estimate.py [--rows] [--rivals]`
 
-`benchmarks/data/memory_measured.csv` holds rows of public measurement series with their sources. Each row is mapped to a workload by what its source
-says about the stack. Peaks the allocator reported are compared with the estimate's tensors; reserved memory and nvidia-smi with what the card must hold.
+Peaks an allocator reported are compared with the estimate's tensors; reserved memory and nvidia-smi with what the card must hold. Runs that went out of
+memory count in the verdicts. `--rivals` asks other estimators about the same rows. Results go to benchmarks/results/estimate-DATE.json.
 """
 
 from __future__ import annotations
 
-import csv
-import statistics
-import sys
-from collections import defaultdict
+import argparse
+import datetime
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from launcher.estimate.architectures import facts_from_config
-from launcher.estimate.card import on_card
-from launcher.estimate.gpus import find_gpu
-from launcher.estimate.known_models import known_config
-from launcher.estimate.memory import peak_of
-from launcher.estimate.workload import Adapter, Attention, Checkpointing, Loss, Quantization, Sharding, Workload
+from memory.contexts import contexts, print_contexts
+from memory.losses import per_logit, print_per_logit
+from memory.rows import Row, read_rows
+from memory.scoring import VERDICTS, Answer, Verdicts, error_of, ours, print_scores, scores_by, verdicts
 
-ROWS = Path(__file__).parent / "data" / "memory_measured.csv"
-
-TARGETS = {
-    "q v (fused attn qkv layer)": ("qkv_proj", "q_proj", "v_proj", "query_key_value"),
-    "q v o mlp": ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-    "q v o(mlp?)": ("q_proj", "v_proj", "o_proj"),
-    "q v": ("q_proj", "v_proj"),
-    "q k v o mlp lm_head": None,
-    "q k v o": ("q_proj", "k_proj", "v_proj", "o_proj"),
+RESULTS = Path(__file__).resolve().parent / "results"
+US = "this project"
+GROUPS = {
+    "method": lambda row: row.method,
+    "architecture": lambda row: row.family,
+    "stack and kind of figure": lambda row: f"{row.stack}, {row.method}, {row.kind}",
 }
 
 
 def main() -> None:
-    """Print errors by stack and method."""
-    groups: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    skipped = 0
-    for row in csv.DictReader(ROWS.open(encoding="utf-8")):
-        error = _error(row)
-        if error is None:
-            skipped += 1
-            continue
-        stack = row["framework"].split()[0].rstrip(",")
-        groups[(stack, row["method"], "allocated" if _allocated(row) else "reserved")].append(error)
-        if "--rows" in sys.argv:
-            print(
-                f"{row['id']:12} {row['model_id'].split('/')[-1][:22]:22} {row['method']:6} b{row['micro_batch']} s{row['seq_len']} {row['grad_ckpt'][:8]:8} {row['attn'][:8]:8} "
-                f"{row['parallelism'][:6]:6} n{row['n_gpus']} measured {float(row['mem_gib']):7.2f}  {error:+7.1%}"
-            )
-    print(f"{'stack':14} {'method':7} {'kind':10} {'rows':>4} {'mean |e|':>9} {'median |e|':>10} {'p90 |e|':>8} {'bias':>7}")
-    everything: dict[str, list[float]] = defaultdict(list)
-    for (stack, method, kind), errors in sorted(groups.items()):
-        _line(stack, method, kind, errors)
-        everything[kind].extend(errors)
-    for kind, errors in sorted(everything.items()):
-        _line("all", "", kind, errors)
-    print(f"{skipped} rows left out: out of memory, unstated batch, or a setting that is not modelled (tensor or context parallel, GRPO)")
+    """Print errors by group, verdicts, losses and contexts, and write the file."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--rows", action="store_true", help="every row with its error")
+    options.add_argument("--rivals", action="store_true", help="ask other estimators about the same rows")
+    asked = options.parse_args()
+    rows, left_out = read_rows()
+    answers = {US: {row.id: ours(row) for row in rows}}
+    if asked.rows:
+        _print_rows(rows, answers[US])
+    document: dict[str, Any] = {"rows": len(rows), "left_out": left_out, "scores": {}}
+    for group, key in GROUPS.items():
+        scores = scores_by(rows, answers[US], key)
+        print_scores(f"by {group}", scores)
+        document["scores"][group] = {name: value.to_json() for name, value in scores.items()}
+    print(f"{left_out} rows left out: no batch or exact length, or a setting that is not modelled (tensor or context parallel, GRPO)")
+    if asked.rivals:
+        from memory.rivals import rivals
+
+        for name, said in rivals(rows).items():
+            document.setdefault("rivals", {})[name] = _compare(name, rows, said, answers[US])
+            answers[name] = said
+    counts = {name: verdicts(rows, said) for name, said in answers.items()}
+    _print_verdicts(counts)
+    document["verdicts"] = {name: value.to_json() for name, value in counts.items()}
+    found, longest = per_logit(), contexts()
+    print_per_logit(found)
+    print_contexts(longest)
+    document["bytes_per_logit"] = [asdict(row) | {"measured": round(row.measured, 3)} for row in found]
+    document["contexts"] = [asdict(row) | {"inside": row.inside} for row in longest]
+    _write(document)
 
 
-def _line(stack: str, method: str, kind: str, errors: list[float]) -> None:
-    size = sorted(abs(error) for error in errors)
-    p90 = size[min(len(size) - 1, int(0.9 * len(size)))]
-    print(
-        f"{stack:14} {method:7} {kind:10} {len(errors):4} {statistics.mean(size):9.1%} {statistics.median(size):10.1%} {p90:8.1%} {statistics.mean(errors):+7.1%}"
-    )
+def _compare(name: str, rows: Iterable[Row], said: Mapping[str, Answer], own: Mapping[str, Answer]) -> dict[str, Any]:
+    """A rival and this project on the rows that the rival answers."""
+    shared = [row for row in rows if row.id in said]
+    document: dict[str, Any] = {}
+    for who, given in ((name, said), (US, own)):
+        document[who] = {}
+        for group in ("method", "architecture"):
+            scores = scores_by(shared, given, GROUPS[group])
+            print_scores(f"{who}, rows {name} answers, by {group}", scores)
+            document[who][group] = {key: value.to_json() for key, value in scores.items()}
+    return document
 
 
-def _allocated(row: dict[str, str]) -> bool:
-    return row["mem_kind"] in ("torch_peak_alloc", "torch_peak_active")
+def _print_verdicts(counts: Mapping[str, Verdicts]) -> None:
+    head = "".join(f"{word:>14}" for word in VERDICTS)
+    print(f"\n{'verdicts':16} {'of runs that ran':>42} {'of runs that went out of memory':>42}\n{'':16} {head} {head}")
+    for name, value in counts.items():
+        print(f"{name:16} " + " ".join("".join(f"{side[word]:14}" for word in VERDICTS) for side in (value.ran, value.ran_out)))
 
 
-def _error(row: dict[str, str]) -> float | None:
-    if (
-        row["oom"] == "1"
-        or not row["micro_batch"]
-        or not row["mem_gib"]
-        or "tp=" in row["parallelism"]
-        or "cp=" in row["parallelism"]
-        or row["task"] == "grpo"
-    ):
-        return None
-    if row["seq_exact"] == "0":
-        return None
-    config = known_config(row["model_id"])
-    if config is None:
-        return None
-    facts = facts_from_config(config)
-    workload = workload_of(row)
-    peak = peak_of(facts, workload)
-    gpu = find_gpu(row["gpu"])
-    if _allocated(row):
-        predicted = peak.tensors_gib
-    else:
-        held = on_card(peak.tensors_gib, gpus=int(row["n_gpus"]), packed=True, capability=gpu.compute_capability if gpu else None)
-        predicted = held.value if "smi" in row["mem_kind"] else held.value - held.context_gib
-    return predicted / float(row["mem_gib"]) - 1
-
-
-def workload_of(row: dict[str, str]) -> Workload:
-    """The workload a row's source describes."""
-    framework = row["framework"]
-    hf = "HF" in framework or "fsdp_qlora" in framework or "LLaMA" in framework
-    kbit = "upcast to fp32" in row["weight_dtype"]
-    quant: Quantization = "none"
-    if row["quant"].startswith("nf4-dq"):
-        quant = "nf4-dq"
-    elif row["quant"].startswith("nf4"):
-        quant = "nf4"
-    adapter = None
-    if row["method"] in ("lora", "qlora"):
-        adapter = Adapter(
-            rank=int(row["lora_r"] or 8),
-            targets=TARGETS.get(row["lora_targets"]),
-            dropout=0.05 if framework.startswith("lit-gpt") else 0.0,
-            parameter_bytes=4 if hf else 2,
+def _print_rows(rows: Iterable[Row], answers: Mapping[str, Answer]) -> None:
+    for row in rows:
+        workload, answer = row.workload, answers[row.id]
+        happened = "ran out of memory" if row.ran_out else f"measured {row.measured_gib:7.2f}  {error_of(row, answer):+7.1%}"
+        print(
+            f"{row.id:12} {row.facts.name[-22:] or row.family:22} {row.method:6} b{workload.micro_batch} s{workload.sequence} {workload.checkpointing:9} "
+            f"{workload.attention:6} {workload.sharding.kind:5} n{row.gpus} {row.kind:9} estimated {answer.gib:7.2f}  {answer.verdict or '':12} {happened}"
         )
-    autocast = hf or "fp32 master" in row["weight_dtype"] or "float32" in row["weight_dtype"]
-    checkpointing: Checkpointing = "none"
-    if "offload" in row["grad_ckpt"]:
-        checkpointing = "offload"
-    elif row["grad_ckpt"].startswith(("full", "unsloth")):
-        checkpointing = "full"
-    elif row["grad_ckpt"].startswith("selective"):
-        checkpointing = "selective"
-    attention: Attention = "flash"
-    if row["attn"].startswith("eager"):
-        attention = "eager"
-    kind: Literal["none", "ddp", "fsdp"] = "none"
-    if row["parallelism"].startswith("fsdp"):
-        kind = "fsdp"
-    elif row["parallelism"].startswith("ddp"):
-        kind = "ddp"
-    loss: Loss = "upcast"
-    if "chunk" in row["kernels"].lower() or row["id"].startswith("tt-r"):
-        # torchtune's chunks hold all 16-bit logits and cast one chunk at a time.
-        loss = "plain" if framework == "torchtune" and adapter is None else "chunked"
-    elif "unsloth" in row["kernels"]:
-        loss = "in-place"
-    elif kbit and quant != "none":
-        loss = "fp32"
-    optimizer = "adamw_torch"
-    if row["optimizer"].startswith("Paged"):
-        optimizer = "paged_adamw_8bit" if "8bit" in row["optimizer"] else "paged_adamw"
-    elif "8bit" in row["optimizer"]:
-        optimizer = "adamw_bnb_8bit"
-    elif "fused" in row["optimizer"]:
-        optimizer = "adamw_torch_fused"
-    residual = 4 if kbit and quant != "none" else 2
-    return Workload(
-        adapter=adapter,
-        quantization=quant,
-        residual_bytes=residual,
-        autocast=autocast,
-        optimizer=optimizer,
-        micro_batch=int(row["micro_batch"]),
-        sequence=int(float(row["seq_len"])),
-        accumulation=1,
-        checkpointing=checkpointing,
-        attention=attention,
-        masked=False,
-        holds_logits=framework.startswith("HF transformers"),
-        loss=loss,
-        compiled="torch.compile" in row["kernels"],
-        steps_in_backward="in_bwd" in row["optimizer"] or "optimizer_in_bwd" in row["notes"],
-        sharding=Sharding(
-            kind=kind,
-            gpus=int(row["n_gpus"]) if kind != "none" else 1,
-            offload=row["offload"] not in ("none", ""),
-            version=1 if "fsdp1" in row["parallelism"] else 2,
-        ),
-    )
+
+
+def _write(document: dict[str, Any]) -> None:
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"estimate-{date}.json").write_text(json.dumps({"date": date} | document, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def merge(recipe: Recipe, overrides: Overrides = [], as_json: Json = False) -> N
 
 @app.command()
 def publish(recipe: Recipe, overrides: Overrides = [], as_json: Json = False) -> None:  # noqa: B006
-    """Merge and verify the trained model, as the recipe's `launch.publish` says."""
+    """Merge and verify the trained model, as the recipe's `launch.publish` says, send it to `launch.storage` and push it to `hub_model_id`."""
     with _answering("publish", as_json) as answer:
         config = _load(recipe, overrides, answer)
         _quiet(config)

@@ -5,15 +5,23 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+pytest_plugins = ["object_servers"]
 
 # No test sees or touches the user's own runs; each worker process has a state folder of its own.
 os.environ["LAUNCHER_STATE_DIR"] = tempfile.mkdtemp(prefix="launcher-state-")
 os.environ["LAUNCHER_PRICES"] = str(Path(os.environ["LAUNCHER_STATE_DIR"]) / "prices.json")
 os.environ["HF_HUB_OFFLINE"] = "1"
+# A test machine may be one of a cloud's; what its metadata service says is no part of a test.
+os.environ["LAUNCHER_PREEMPTION"] = "none"
 
 _NEEDED = {"train": "torch", "cloud": "sky"}
 _MISSING = {mark for mark, module in _NEEDED.items() if importlib.util.find_spec(module) is None}
@@ -45,3 +53,52 @@ _LONGEST = ("test_survives_kills.py", "test_docs_commands.py")
 def checkout() -> Path:
     """The root of the repository."""
     return Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A Hub of the test's own: what it holds and is told to do, and where it listens."""
+
+    server: Any
+    endpoint: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to talk to it. Xet stays on, as it is for a user."""
+        return {"HF_ENDPOINT": self.endpoint, "HF_TOKEN": self.server.token, "HF_HUB_OFFLINE": "0"}
+
+
+@pytest.fixture(scope="session")
+def hub_module(checkout: Path) -> Any:
+    """The module of the Hub's stand-in."""
+    spec = importlib.util.spec_from_file_location("hub_server", checkout / "tests" / "hub_server.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["hub_server"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def hub(hub_module: Any) -> Iterator[Hub]:
+    """A fresh one."""
+    with hub_module.running() as (server, endpoint):
+        yield Hub(server=server, endpoint=endpoint)
+
+
+@pytest.fixture
+def online(hub: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The Hub's client in this process talks to the test's Hub, and does not really sleep between its own retries."""
+    import time
+    from types import SimpleNamespace
+
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _http
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda seconds: None, time=time.time))
+    monkeypatch.setenv("HF_TOKEN", hub.server.token)
+    return hub

@@ -50,6 +50,7 @@ def up(
     from launcher.cli.output import emit_json, note, note_problems, say
     from launcher.cli.watching import finish
     from runtime.config.problem import ExitCode, UserError
+    from runtime.config.secrets import check_hub_token
 
     flags = {
         "cloud": cloud,
@@ -66,6 +67,7 @@ def up(
     decision = decide(file, flags=flags, sets=sets or (), variables=variables or (), chaos=check_chaos(chaos or ()), environment=os.environ)
     note_problems(decision.warnings, kind="warning")
     check_secrets(decision.job.config.launch.secrets, os.environ)
+    check_hub_token(decision.job.config, os.environ)
     if dry_run and as_json:
         emit_json("up", dict(decision.plan), warnings=decision.warnings, problems=decision.refusals)
         return ExitCode.REFUSED if decision.refusals else ExitCode.OK

@@ -37,6 +37,16 @@ def checkpoint_bytes(facts: ModelFacts, workload: Workload) -> float:
     return float(workload.residual_bytes * facts.hidden)
 
 
+def attention_kept_bytes(block: Block, workload: Workload) -> float:
+    """Bytes per token that one checkpointed layer keeps of attention where its result is not computed again: the result and its log-sum.
+
+    Eager attention, and attention that falls apart into products, has no result of its own to keep.
+    """
+    if workload.attention == "eager" or block.splits_attention(workload.device):
+        return 0.0
+    return workload.compute_bytes * block.heads * block.value_dim + 4.0 * block.heads
+
+
 def tail_bytes(facts: ModelFacts, workload: Workload) -> float:
     """Bytes per token kept between the last layer and the logits: the final norm's fp32 input, and the head's input where its weight is trained."""
     h = facts.hidden
@@ -91,8 +101,18 @@ def _input_copies(facts: ModelFacts, block: Block, workload: Workload, role: str
     dropped = _dropout_bytes(workload) * h * len(targeted)
     if workload.autocast and adapter.parameter_bytes > c:
         # PEFT casts the input to the adapter's fp32 and autocast casts that back: a copy of its own for every target.
-        return c * h * len(targeted) + ranks + dropped
-    return c * h * min(1, len(targeted)) + ranks + dropped
+        return c * h * len(targeted) + ranks + dropped + _magnitude_bytes(block, workload, role)
+    # What dropout leaves of the input differs from target to target.
+    shared = min(1, len(targeted)) if adapter.dropout == 0 else len(targeted)
+    return c * h * shared + ranks + dropped + _magnitude_bytes(block, workload, role)
+
+
+def _magnitude_bytes(block: Block, workload: Workload, role: str) -> float:
+    """DoRA scales the base matrix' product and the adapter's by a trained magnitude, and keeps both for its gradient, of every target of a half."""
+    if workload.adapter is None or not workload.adapter.magnitude:
+        return 0.0
+    widths = sum(matrix.d_out for matrix in lora_targets(block, workload.adapter.targets) if _half(matrix.role) == role)
+    return 2.0 * workload.compute_bytes * widths
 
 
 def _dropout_bytes(workload: Workload) -> float:
@@ -112,7 +132,9 @@ def _targets(block: Block, workload: Workload, role: str) -> bool:
 def _attention_half(facts: ModelFacts, block: Block, workload: Workload) -> float:
     c = workload.compute_bytes
     q, kv, out = block.query_width, block.kv_width, block.heads * block.value_dim
-    size = max(1, block.norms // 2) * _norm(facts, block, workload) + _input_copies(facts, block, workload, "attention")
+    # The model's own dropout: a mask, in bytes on a GPU.
+    size = block.residual_dropouts * facts.hidden * (1.0 if workload.device == "cuda" else float(c))
+    size += max(1, block.norms // 2) * _norm(facts, block, workload) + _input_copies(facts, block, workload, "attention")
     # An explicit mask or eager attention repeats keys and values to the number of query heads.
     repeated = workload.attention == "eager" or (workload.attention == "sdpa" and workload.masked)
     keys_and_values = q + out if repeated else kv + block.kv_heads * block.value_dim
@@ -122,6 +144,10 @@ def _attention_half(facts: ModelFacts, block: Block, workload: Workload) -> floa
     if workload.attention == "eager":
         # Scores after softmax in fp32, and their copy in the format of the products, for every head and key.
         size += (4 + c if c < 4 else 4) * block.heads * workload.sequence
+    elif workload.attention == "sdpa" and block.splits_attention(workload.device):
+        # Probabilities; with dropout also its mask and what it leaves of them. Keys and values are repeated to every head.
+        size += c * (3 if block.attention_dropout else 1) * block.heads * workload.sequence + c * out
+        size += 0 if repeated else c * (q + out - keys_and_values)
     else:
         size += c * out + 4 * block.heads
         if workload.attention == "sdpa" and workload.masked:

@@ -52,6 +52,9 @@ def block_of(
     fp32_normed: bool = False,
     other: int = 0,
     experts_per_token: int = 0,
+    attention_dropout: bool = False,
+    residual_dropouts: int = 0,
+    shared_heads: bool = False,
 ) -> Block:
     """A block from its matrices; `head_norm` is the elements of norms over queries and keys."""
     dim = head_dim or head_dim_of(config)
@@ -71,5 +74,8 @@ def block_of(
         head_norms=head_norm > 0,
         other_parameters=other,
         experts_per_token=experts_per_token,
+        attention_dropout=attention_dropout,
+        residual_dropouts=residual_dropouts,
+        shared_heads=shared_heads,
         window=window_of(config),
     )

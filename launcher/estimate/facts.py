@@ -63,6 +63,12 @@ class Block:
     other_parameters: int = 0
     experts_per_token: int = 0
     """Routed experts each token visits; 0 in a dense block."""
+    attention_dropout: bool = False
+    """The model drops attention probabilities while it trains."""
+    residual_dropouts: int = 0
+    """Results over the hidden width that the model drops parts of before they join the residual stream."""
+    shared_heads: bool = False
+    """Fewer key-value heads than query heads go into the fused attention as they are, which no fused kernel takes (Falcon's multi-query attention)."""
     window: int | None = None
     """Sliding attention window in tokens; None for full attention."""
 
@@ -75,6 +81,11 @@ class Block:
     def kv_width(self) -> int:
         """Elements of one token's keys over all key-value heads."""
         return self.kv_heads * self.head_dim
+
+    def splits_attention(self, device: str) -> bool:
+        """Whether scaled_dot_product_attention computes the probabilities of every head as a tensor: the fused kernel of a CPU knows no dropout, and none
+        knows heads of different number unless told (torch 2.13, the tensors that real layers save)."""
+        return self.shared_heads or (self.attention_dropout and device == "cpu")
 
     @property
     def parameters(self) -> int:

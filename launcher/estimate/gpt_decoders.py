@@ -12,6 +12,10 @@ GELU = {"gpt2": "gelu_new", "gptj": "gelu_new"}
 """The activation of architectures whose config may leave it out."""
 
 
+DROPOUT = 0.1
+"""What GPT-2 and GPT-BigCode drop where the config does not say (transformers' configurations)."""
+
+
 def falcon(c: Config) -> ModelFacts:
     hidden, heads = hidden_of(c), heads_of(c)
     dim = hidden // heads
@@ -38,6 +42,9 @@ def falcon(c: Config) -> ModelFacts:
         activation=GELU.get(str(c.get("model_type")), ""),
         kv_heads=kv,
         head_dim=dim,
+        attention_dropout=bool(c.get("attention_dropout")),
+        residual_dropouts=2 if c.get("hidden_dropout") else 0,
+        shared_heads=kv == 1 and heads > 1 and not new,
     )
     return model_of(c, ((layers_of(c), block),), tied=True, final_norm=2 * hidden)
 
@@ -54,6 +61,7 @@ def _fused_gpt(
     bias: bool = True,
     norm_bias: bool = True,
     extra: int = 0,
+    dropout: float = 0.0,
 ) -> ModelFacts:
     """GPT-shaped decoders with one matrix for queries, keys and values; `names` are those of qkv, out, up and down."""
     hidden, heads = hidden_of(c), heads_of(c)
@@ -73,6 +81,8 @@ def _fused_gpt(
         activation=GELU.get(str(c.get("model_type")), ""),
         kv_heads=kv_heads,
         head_dim=dim,
+        attention_dropout=float(c.get("attn_pdrop", dropout)) > 0,
+        residual_dropouts=2 if float(c.get("resid_pdrop", dropout)) > 0 else 0,
     )
     return model_of(c, ((layers_of(c), block),), tied=tied, final_norm=hidden * (2 if norm_bias else 1), positions=positions, extra=extra)
 
@@ -80,7 +90,13 @@ def _fused_gpt(
 def gpt2(c: Config) -> ModelFacts:
     inner = int(c.get("n_inner") or 4 * hidden_of(c))
     return _fused_gpt(
-        c, inner=inner, qkv_bias=True, positions=int(c.get("n_positions", 1024)), tied=True, names=("c_attn", "c_proj", "c_fc", "c_proj")
+        c,
+        inner=inner,
+        qkv_bias=True,
+        positions=int(c.get("n_positions", 1024)),
+        tied=True,
+        names=("c_attn", "c_proj", "c_fc", "c_proj"),
+        dropout=DROPOUT,
     )
 
 
@@ -95,6 +111,7 @@ def gpt_bigcode(c: Config) -> ModelFacts:
         tied=True,
         names=("c_attn", "c_proj", "c_fc", "c_proj"),
         kv=kv,
+        dropout=DROPOUT,
     )
 
 

@@ -13,8 +13,9 @@ BYTES_PER_LOGIT: dict[Loss, float] = {
     "upcast": 14.0,
     # The same with logits that are fp32 from the start: four fp32 tensors.
     "fp32": 16.0,
-    # And with outputs dropped before the backward pass, as the Trainer of transformers 5 does: live tensors of a step counted 12.0.
-    "fp32-dropped": 12.0,
+    # Either of them with outputs dropped before the backward pass, as the Trainer of transformers 5 does: fp32 logits, log-softmax and gradient, the
+    # 16-bit logits gone. Live tensors of the runtime's own steps counted 12.0, in fp32 and under bf16 autocast.
+    "dropped": 12.0,
     # Cross entropy on 16-bit logits without the copy.
     "plain": 6.1,
     # 16-bit logits, their fp32 copy that becomes its own gradient (Liger's and Unsloth's cross entropy), and the 16-bit gradient. Measured by others as
@@ -22,24 +23,19 @@ BYTES_PER_LOGIT: dict[Loss, float] = {
     "in-place": 8.1,
     # Logits never exist whole: a fused linear cross entropy works through the rows (0.2 to 0.45 in Liger-Kernel's table).
     "fused": 0.45,
-    "chunked": 0.45,
+    # Of the logits of one part at a time.
+    "chunked": 14.0,
 }
 
 # Forward only, as in evaluation: no gradient, and no log-softmax kept beyond the loss.
 EVALUATION_BYTES_PER_LOGIT = 10.0
-
-CHUNK_TOKENS = 256
-"""Rows of one chunk of the chunked loss."""
 
 
 def loss_bytes(facts: ModelFacts, workload: Workload) -> float:
     """Bytes alive at the worst moment of the loss and its backward pass."""
     each = BYTES_PER_LOGIT[workload.loss]
     if workload.loss == "chunked":
-        return (
-            workload.tokens * facts.hidden * workload.compute_bytes
-            + min(workload.tokens, CHUNK_TOKENS) * facts.vocab * BYTES_PER_LOGIT["upcast"]
-        )
+        return _chunked_bytes(facts, workload)
     if workload.loss == "fused":
         trained = facts.embedding_parameters * 4.0 if workload.adapter is None else 0.0
         return workload.tokens * facts.vocab * each + trained
@@ -51,7 +47,7 @@ def forward_loss_bytes(facts: ModelFacts, workload: Workload) -> float:
     tokens = workload.evaluation_batch * workload.pairs * workload.sequence
     if workload.loss in ("chunked", "fused"):
         return min(loss_bytes(facts, workload), tokens * facts.vocab * EVALUATION_BYTES_PER_LOGIT)
-    return tokens * facts.vocab * (8.0 if workload.loss.startswith("fp32") else EVALUATION_BYTES_PER_LOGIT)
+    return tokens * facts.vocab * (8.0 if workload.compute_bytes == 4 or workload.loss == "fp32" else EVALUATION_BYTES_PER_LOGIT)
 
 
 def held_bytes(facts: ModelFacts, workload: Workload) -> float:
@@ -59,3 +55,20 @@ def held_bytes(facts: ModelFacts, workload: Workload) -> float:
     if not workload.holds_logits or workload.loss in ("chunked", "fused"):
         return 0.0
     return workload.tokens * facts.vocab * (4.0 if workload.loss == "fp32" else 2.0)
+
+
+def _chunked_bytes(facts: ModelFacts, workload: Workload) -> float:
+    """The supervised tokens' states and the logits of one part: in fp32 the logits' own 12 bytes, else a 16-bit copy beside them.
+
+    A trained head gets a gradient from every part. While parts are added up, the sum so far, the new part and the new sum are alive, each as large as the
+    head (torch 2.13; live tensors of real steps).
+    """
+    part = -(-workload.tokens // workload.loss_parts)
+    each = 12.0 if workload.compute_bytes == 4 else BYTES_PER_LOGIT["chunked"]
+    states = float(workload.tokens * facts.hidden * workload.compute_bytes)
+    logits = part * facts.vocab * each
+    trained = workload.adapter is None or any(name.endswith("lm_head") for name in workload.adapter.saved_modules)
+    if not trained:
+        return states + logits
+    head = facts.embedding_parameters * float(workload.compute_bytes)
+    return states + (max(logits + head, 3 * head) if workload.loss_parts > 1 else logits + head)

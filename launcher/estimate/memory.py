@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from launcher.estimate.activations import backward_bytes, checkpoint_bytes, forward_bytes, saved_bytes, tail_bytes
-from launcher.estimate.facts import ModelFacts
+from launcher.estimate.activations import attention_kept_bytes, backward_bytes, checkpoint_bytes, forward_bytes, saved_bytes, tail_bytes
+from launcher.estimate.facts import ModelFacts, lora_targets
 from launcher.estimate.logits import forward_loss_bytes, held_bytes, loss_bytes
 from launcher.estimate.sharding import Resident, resident
-from launcher.estimate.weights import largest_matrix
+from launcher.estimate.weights import largest_matrix, merged_expert_bytes
 from launcher.estimate.workload import Workload
 
 GIB = float(2**30)
@@ -85,7 +85,7 @@ class _Phases:
             gradients=self._accumulated(),
             activations=stored,
             logits=loss_bytes(self.facts, self.workload),
-            buffers=self.state.gather + self._cast_weights(),
+            buffers=self.state.gather + self._cast_weights() + self._merged_experts(),
         )
 
     def first_backward(self) -> Phase:
@@ -102,7 +102,7 @@ class _Phases:
             gradients=max(self._accumulated(), min(head, self.state.gradients)),
             activations=workload.tokens * (self._stored() + last) + self._mask(),
             logits=held_bytes(facts, workload),
-            buffers=self.state.gather + self._cast_weights() + self._dequantized(),
+            buffers=self.state.gather + self._cast_weights() + self._dequantized() + self._merged_experts() + self._whole_matrices(),
         )
 
     def last_backward(self) -> Phase:
@@ -111,13 +111,15 @@ class _Phases:
         first = max(self._running(block) for _, block in self.facts.blocks)
         kept = workload.checkpointing in ("none", "selective")
         alone = min(saved_bytes(self.facts, block, workload) for _, block in self.facts.blocks) if kept else 0.0
+        if workload.checkpointing == "attention":
+            alone = min(attention_kept_bytes(block, workload) for _, block in self.facts.blocks)
         stored = checkpoint_bytes(self.facts, workload) + alone + self._left_behind()
         return self._phase(
             "backward, first layer",
             gradients=max(self._accumulated(), self.state.gradients - self._still_missing()),
             activations=workload.tokens * (stored + first) + self._mask(),
             logits=held_bytes(self.facts, workload),
-            buffers=self.state.gather + self._dequantized(),
+            buffers=self.state.gather + self._dequantized() + self._whole_matrices(),
         )
 
     def step(self) -> Phase:
@@ -167,6 +169,8 @@ class _Phases:
             return facts.layers * checkpoint_bytes(facts, workload)
         if workload.checkpointing == "offload":
             return min(2, facts.layers) * checkpoint_bytes(facts, workload)  # one layer's input on its way out, one on its way in
+        if workload.checkpointing == "attention":
+            return sum(count * (checkpoint_bytes(facts, workload) + attention_kept_bytes(block, workload)) for count, block in facts.blocks)
         return sum(count * saved_bytes(facts, block, workload) for count, block in facts.blocks)
 
     def _running(self, block: object) -> float:
@@ -177,7 +181,29 @@ class _Phases:
         whole = backward_bytes(self.facts, block, self.workload)
         if self.workload.checkpointing in ("none", "selective"):
             return max(0.0, whole - saved_bytes(self.facts, block, self.workload))
+        if self.workload.checkpointing == "attention":
+            return whole - attention_kept_bytes(block, self.workload)
         return whole
+
+    def _merged_experts(self) -> float:
+        """Experts' weights with their adapters added that wait for the backward pass: every layer's, unless layers are checkpointed."""
+        if self.workload.checkpointing not in ("none", "selective"):
+            return 0.0
+        return sum(count * merged_expert_bytes(self.facts, block, self.workload)[0] for count, block in self.facts.blocks)
+
+    def _whole_matrices(self) -> float:
+        """What adapters need of whole weight matrices while one layer runs backward: of experts the gradient of the sum of weight and adapter, and where
+        the layer is computed again the sums and the adapter's product; of DoRA there the product by way of an identity matrix, and the adapted weight."""
+        workload, adapter = self.workload, self.workload.adapter
+        if adapter is None:
+            return 0.0
+        again = workload.checkpointing not in ("none", "selective")
+        merged = [merged_expert_bytes(self.facts, block, workload) for _, block in self.facts.blocks]
+        size = max(largest + (both if again else 0.0) for both, largest in merged)
+        targets = [matrix for _, block in self.facts.blocks for matrix in lora_targets(block, adapter.targets)]
+        if adapter.magnitude and again and targets:
+            size += float(adapter.parameter_bytes) * max(matrix.d_in**2 + matrix.d_in * matrix.d_out for matrix in targets)
+        return size
 
     def _left_behind(self) -> float:
         """Bytes per token that FSDP 1 with an adapter leaves behind in every checkpointed layer until the backward pass has ended.

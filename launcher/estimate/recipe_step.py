@@ -34,6 +34,8 @@ CHECKED = frozenset(
         "olmo2",
     }
 )
+CHUNKS = 8
+"""Parts of the chunked loss where the recipe names none (runtime.training.losses.choice)."""
 WITH_REFERENCE = ("dpo", "ipo", "kto")
 GENERATING = ("grpo", "gdpo", "rloo")
 # These use up each gradient inside the backward pass (their packages' documentation; transformers' names).
@@ -92,7 +94,8 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
         adapter=adapter,
         quantization=quantization,
         weight_bytes=weights,
-        residual_bytes=weights,
+        # Embeddings in fp32 make the stream between the layers fp32.
+        residual_bytes=4 if adapter is not None and config.embeddings_skip_upcast is False else weights,
         compute_bytes=2 if autocast or weights == 2 else 4,
         autocast=autocast,
         optimizer=_optimizer(config),
@@ -105,6 +108,7 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
         attention=attention,
         masked=attention == "sdpa" and (packed or micro > 1),
         loss=_loss(config, place) if rl not in GENERATING else "fused" if config.trl and config.trl.use_liger_loss else "policy",
+        loss_parts=int(config.chunked_cross_entropy_num_chunks or CHUNKS),
         evaluates=_evaluates(config),
         evaluation_batch=int(config.eval_batch_size or micro),
         sharding=_sharding(config, place, assumptions),
@@ -197,7 +201,8 @@ def _checkpointing(config: TrainingConfig) -> Checkpointing:
     if config.gradient_checkpointing in ("offload", "offload_disk") or (config.gradient_checkpointing and config.activation_offloading):
         return "offload"
     if config.gradient_checkpointing and config.selective_checkpointing:
-        return "selective"
+        saved = getattr(config.selective_checkpointing, "save", None) or ("attention",)
+        return "attention" if tuple(saved) == ("attention",) else "selective"
     fsdp = config.fsdp_config
     return "full" if config.gradient_checkpointing or (fsdp is not None and fsdp.activation_checkpointing) else "none"
 
@@ -218,9 +223,8 @@ def _loss(config: TrainingConfig, place: Place) -> Loss:
         return "chunked"
     if config.liger_cross_entropy or config.unsloth_cross_entropy_loss:
         return "in-place"
-    if config.float32 or (place.device == "cpu" and config.bf16 == "auto" and not config.fp16 and not config.bfloat16):
-        return "fp32-dropped"
-    return "upcast"
+    # On GPUs three public series measured 14 bytes a logit, outputs kept or not; live tensors of the runtime's own steps on a CPU count 12.
+    return "upcast" if place.device == "cuda" and not config.float32 else "dropped"
 
 
 def _fused(config: TrainingConfig, place: Place) -> frozenset[Fused]:

@@ -15,13 +15,13 @@ from launcher.estimate.range import Range, exactly
 if TYPE_CHECKING:
     from runtime.config.schema import TrainingConfig
 
+COUNTED = "counted in an earlier preparation"
 # Characters per token of English text and code under vocabularies of 32k to 256k entries; small vocabularies cut finer. A range, as languages differ.
 CHARACTERS_PER_TOKEN = (5.0, 4.0, 2.5)
 SMALL_VOCABULARY = 16_000
 CHARACTERS_PER_TOKEN_SMALL = (4.5, 3.3, 2.0)
 # Tokens a chat template puts around each message: role, separators, end of turn.
 TOKENS_PER_MESSAGE = 5
-COUNTED = "counted in an earlier preparation"
 SAMPLED_BYTES = 8 * 2**20
 """A file is read up to here; the rest is extrapolated by size."""
 
@@ -37,6 +37,11 @@ class DataSize:
     known: bool = True
     packed_rows: int | None = None
     """Rows the samples were packed into, where that was counted."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the tokens were counted and not estimated."""
+        return self.known and self.basis == COUNTED
 
     @property
     def mean_tokens(self) -> float:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from launcher.estimate.range import Range
+from launcher.estimate.range import Range, exactly
 from launcher.estimate.rows import DataSize
 
 if TYPE_CHECKING:
@@ -43,10 +43,8 @@ def steps_of(config: TrainingConfig, data: DataSize, *, processes: int) -> Steps
     packed = bool(config.sample_packing)
     if packed and data.packed_rows is not None:
         counts = [float(data.packed_rows)] * 3
-        # The last step of an epoch may see fewer rows: the share is that of all the steps.
-        filled = data.tokens.value / (math.ceil(data.packed_rows / rows_per_step) * rows_per_step * length)
-        per_row = Range(value=length, low=length * filled, high=length)
-        text_share = (filled, filled, filled)
+        per_row = exactly(length)
+        text_share = PACKING
     elif packed:
         counts = [data.tokens.low / PACKING[2] / length, data.tokens.value / PACKING[1] / length, data.tokens.high / PACKING[0] / length]
         per_row = Range(value=length, low=length * PACKING[0], high=length)
@@ -75,11 +73,14 @@ def steps_of(config: TrainingConfig, data: DataSize, *, processes: int) -> Steps
         totals = [0, 0, 0]
     per_step = per_row.times(rows_per_step)
     middle = totals[1]
-    tokens = Range(
-        value=per_step.value * middle * text_share[1],
-        low=min(per_step.low * totals[0] * text_share[0], per_step.value * middle * text_share[1]),
-        high=max(per_step.high * totals[2] * text_share[2], per_step.value * middle * text_share[1]),
-    )
+    if data.exact:
+        tokens = exactly(data.tokens.value * middle / per_epoch[1])
+    else:
+        tokens = Range(
+            value=per_step.value * middle * text_share[1],
+            low=min(per_step.low * totals[0] * text_share[0], per_step.value * middle * text_share[1]),
+            high=max(per_step.high * totals[2] * text_share[2], per_step.value * middle * text_share[1]),
+        )
     evaluates = bool(config.val_set_size or config.test_datasets)
     every_save = (
         0

@@ -15,6 +15,10 @@ QUANTIZED_BYTES: dict[Quantization, float] = {
 }
 
 
+EXPERTS_LEFT_OUT = frozenset({"gpt_oss", "qwen2_moe"})
+"""Mixtures whose routed experts PEFT's "all linear" does not reach (peft 0.21)."""
+
+
 def frozen_or_trained_bytes(facts: ModelFacts, workload: Workload) -> float:
     """Bytes of the base model's weights, whole, as they are held between steps."""
     plain = facts.parameters
@@ -41,12 +45,38 @@ def block_bytes(block: Block, workload: Workload) -> float:
 def adapter_parameters(facts: ModelFacts, adapter: Adapter) -> int:
     """Elements an adapter trains, magnitudes included, whole modules excluded."""
     count = lora_parameters(facts, adapter.targets, adapter.rank)
+    count += sum(
+        layers * adapter.rank * (matrix.d_in + matrix.d_out) * matrix.copies
+        for layers, block in facts.blocks
+        for matrix in adapted_stacks(facts, block, adapter)
+    )
     if adapter.magnitude:
         count += sum(layers * matrix.d_out for layers, block in facts.blocks for matrix in lora_targets(block, adapter.targets))
     # `lm_head` named as a target gets an adapter pair like any other matrix.
     if adapter.targets is not None and any(name.endswith("lm_head") for name in adapter.targets):
         count += adapter.rank * (facts.hidden + facts.vocab)
     return count
+
+
+def adapted_stacks(facts: ModelFacts, block: Block, adapter: Adapter | None) -> tuple[Matrix, ...]:
+    """Stacked matrices of a mixture that get an adapter: with "all linear" PEFT takes routed experts and their router too, as parameters, which it finds
+    by its table of architectures (peft 0.21, utils/transformers_weight_conversion.py; the adapters of real models)."""
+    if adapter is None or adapter.targets is not None or facts.model_type in EXPERTS_LEFT_OUT:
+        return ()
+    return tuple(matrix for matrix in block.matrices if matrix.stacked)
+
+
+def merged_expert_bytes(facts: ModelFacts, block: Block, workload: Workload) -> tuple[float, float]:
+    """(bytes of the weights of a layer's experts with their adapters added, bytes of the largest of those matrices).
+
+    PEFT adds an adapter to an expert's weights before each forward pass, and the product keeps the sum for its backward pass (peft 0.21, ParamWrapper).
+    """
+    sizes = [
+        matrix.weights * float(workload.weight_bytes)
+        for matrix in adapted_stacks(facts, block, workload.adapter)
+        if matrix.role == "expert"
+    ]
+    return sum(sizes), max(sizes, default=0.0)
 
 
 def saved_module_parameters(facts: ModelFacts, adapter: Adapter) -> int:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Quantization = Literal["none", "nf4", "nf4-dq", "int8"]
-Checkpointing = Literal["none", "selective", "full", "offload"]
+Checkpointing = Literal["none", "selective", "attention", "full", "offload"]
 Attention = Literal["flash", "sdpa", "eager"]
 Fused = Literal["norm", "glu"]
-Loss = Literal["policy", "upcast", "fp32", "fp32-dropped", "plain", "in-place", "chunked", "fused"]
+Loss = Literal["policy", "upcast", "fp32", "dropped", "plain", "in-place", "chunked", "fused"]
 ShardingKind = Literal["none", "ddp", "fsdp", "zero1", "zero2", "zero3"]
 
 
@@ -73,6 +73,8 @@ class Workload:
     masked: bool = False
     """The fused attention gets an explicit mask: rows padded to one length, or several samples packed in a row."""
     loss: Loss = "upcast"
+    loss_parts: int = 8
+    """Parts of the rows that the chunked loss works through one after the other."""
     holds_logits: bool = False
     """The model's outputs stay referenced while the backward pass runs."""
     evaluates: bool = False

@@ -22,6 +22,7 @@ from launcher.plan.rented import chosen, rented_offers, saves_in
 from launcher.plan.saves import Saves
 from launcher.plan.target import Target
 from runtime.config.problem import ExitCode, Problem, UserError
+from runtime.config.secrets import HUB_TOKEN, has_hub_token, wanted_secrets
 
 if TYPE_CHECKING:
     from runtime.config.document import Document
@@ -171,7 +172,7 @@ def make_plan(
         offers=offers,
         max_cost_usd=launch.max_cost_usd,
         max_hours=launch.max_hours,
-        secrets=tuple((name, bool(environment.get(name))) for name in launch.secrets),
+        secrets=tuple((name, _is_here(name, target, environment)) for name in wanted_secrets(config)),
         after=_after(config),
         storage=launch.storage,
         output_dir=config.output_dir,
@@ -226,6 +227,11 @@ def _here(target: Target, made: Estimate | None, *, max_cost: float | None) -> t
     )
 
 
+def _is_here(name: str, target: Target, environment: Mapping[str, str]) -> bool:
+    """Whether a run on `target` will find this secret; a token stored on this machine serves runs on it alone."""
+    return bool(environment.get(name)) or (name == HUB_TOKEN and target.is_local and has_hub_token(environment))
+
+
 def _after(config: TrainingConfig) -> tuple[str, ...]:
     """What happens once training has ended, in order."""
     publish = config.launch.publish
@@ -235,7 +241,8 @@ def _after(config: TrainingConfig) -> tuple[str, ...]:
     if publish.verify:
         steps.append("load it again and generate")
     if config.hub_model_id:
-        steps.append(f"push to {config.hub_model_id}")
+        where = config.hub_model_id + (f" ({config.hub_revision})" if config.hub_revision else "")
+        steps.append(f"push to {where}, {'private' if publish.private else 'public if new'}, and compare")
     return tuple(steps)
 
 

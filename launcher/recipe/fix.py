@@ -19,9 +19,10 @@ def with_current_names(text: str, problems: Iterable[Problem]) -> tuple[str, int
     count = 0
     # From the end of the text to its start, so that earlier places stay right.
     for problem in sorted(problems, key=lambda found: (found.line or 0, found.column or 0), reverse=True):
-        if problem.code != "renamed" or problem.suggestion is None or problem.line is None or problem.column is None:
+        if problem.code not in ("renamed", "renamed-value") or problem.suggestion is None or problem.line is None or problem.column is None:
             continue
-        after = _rewritten(before, problem.line - 1, problem.column - 1, problem.path.rpartition(".")[2], problem.suggestion)
+        rewrite = _rewritten if problem.code == "renamed" else _with_value
+        after = rewrite(before, problem.line - 1, problem.column - 1, problem.path.rpartition(".")[2], problem.suggestion)
         if after != before and _meaning(after) == _meaning(before):
             before = after
             count += 1
@@ -47,6 +48,15 @@ def _rewritten(text: str, row: int, start: int, old: str, new: str) -> str:
     if old == "max_packed_sequence_len" and at_top and not any(other.startswith("sample_packing:") for other in lines):
         # The old option packed as well as setting the length.
         lines[row] = lines[row].rstrip("\r\n") + f"{end}sample_packing: true{end}"
+    return "".join(lines)
+
+
+def _with_value(text: str, row: int, start: int, key: str, new: str) -> str:
+    """The text with the one word after `key` replaced."""
+    lines = text.splitlines(keepends=True)
+    found = re.match(rf"(['\"]?{re.escape(key)}['\"]?\s*:\s*['\"]?)[\w-]+", lines[row][start:])
+    if found is not None:
+        lines[row] = lines[row][:start] + found[1] + new + lines[row][start + found.end() :]
     return "".join(lines)
 
 

@@ -193,12 +193,25 @@ def _event_line(event: Event, step: object) -> str | None:
     match event["kind"]:
         case "prepared":
             return f"data: {event.get('rows_in', '?')} rows in, {event.get('rows_out', '?')} used, {event.get('tokens', 0):,} tokens"
+        case "probe" if isinstance(event.get("peak_gib"), int | float) and isinstance(event.get("room_gib"), int | float):
+            lowered = f", with the micro batch lowered to {event.get('micro_batch')}" if event.get("lowered_from") else ""
+            return f"the fullest step needs {event['peak_gib']:.1f} GiB of {event['room_gib']:.1f} GiB{lowered}"
         case "eval" if isinstance(event.get("loss"), int | float):
             return f"evaluation at step {step}: loss {event['loss']:.4f}"
         case "checkpoint":
             return f"sealed the checkpoint of step {step}"
+        case "pushed":
+            return f"pushed step {step} to {event.get('url')}"
+        case "push_failed":
+            return f"step {step} was not pushed to the Hub: {event.get('message')}"
         case "uploaded":
             return f"stored at {event.get('url')}"
+        case "weights":
+            return f"sealed the weights of step {step}; there was no time for a full checkpoint"
+        case "save_interval" if isinstance(event.get("seconds"), int | float):
+            return f"saving every {event['seconds'] / 60:.3g} min, as a save holds training up for {event.get('save_s', 0):.3g} s"
+        case "preemption_hint":
+            return f"saving early: {event.get('reason')}"
         case "preempted":
             left = f", {event['deadline_s']:g} s left" if isinstance(event.get("deadline_s"), int | float) else ""
             return f"preempted: {event.get('reason') or 'notice received'}{left}"

@@ -108,11 +108,8 @@ def time_lines(made: Estimate) -> list[Text]:
         lines.append(Text(f"time    unknown   {made.data.basis}; set max_steps, or prepare the data first, for a figure"))
         return lines
     tokens = time.tokens
-    lines.append(
-        Text(
-            f"data    {amount(tokens.value)} tokens ({amount(tokens.low)} to {amount(tokens.high)}) in {time.steps:,} steps · {made.data.basis}"
-        )
-    )
+    spread_of_tokens = "" if made.data.exact else f" ({amount(tokens.low)} to {amount(tokens.high)})"
+    lines.append(Text(f"data    {amount(tokens.value)} tokens{spread_of_tokens} in {time.steps:,} steps · {made.data.basis}"))
     lines.append(
         Text(
             f"time    {span(time.hours)} with set-up · {amount(time.tokens_per_s_per_gpu.value)} tokens/s a GPU · {time.basis}"

@@ -99,10 +99,16 @@ def _data(plan: Plan) -> Line:
         )
     tokens, steps = made.data.tokens, made.steps
     epochs = f"{steps.epochs:.2g} epochs" if steps.epochs >= 1.05 or steps.epochs < 0.95 else "1 epoch"
+    longest = f"{made.data.longest:,} · {made.data.basis}" if made.data.exact else f"≤ {made.data.longest:,}"
+    counted = (
+        f"= {tokens.value:,.0f} tokens"
+        if made.data.exact
+        else f"≈ {amount(tokens.value)} tokens ({amount(tokens.low)} to {amount(tokens.high)})"
+    )
     return Line(
         name="data",
         verdict="ok",
-        text=f"{made.data.rows.value:,.0f} rows ≈ {amount(tokens.value)} tokens ({amount(tokens.low)} to {amount(tokens.high)}) × {epochs} = {steps.steps:,} steps · longest ≤ {made.data.longest:,}",
+        text=f"{made.data.rows.value:,.0f} rows {counted} × {epochs} = {steps.steps:,} steps · longest {longest}",
     )
 
 

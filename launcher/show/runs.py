@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.backend.protocol import ACTIVE, RunStatus
-from launcher.state.outputs import final_folder, storage_folder
+from launcher.state.outputs import final_folder
 from runtime.record import RunRecord
 
 _COLOURS = {"done": "green", "failed": "red", "unverified": "yellow", "lost": "red", "orphaned": "red", "stopped": "yellow"}
@@ -111,7 +111,7 @@ def last_words(status: RunStatus) -> str:
 
 def model_folder(record: RunRecord) -> Path | None:
     """Where the model to use is: the merged one if there is one, else the sealed final folder, None before that."""
-    final = final_folder(Path(record.output_dir), storage_folder(record.storage, record.run))
+    final = final_folder(Path(record.output_dir))
     if final is None:
         return None
     return final / "merged" if (final / "merged").is_dir() else final

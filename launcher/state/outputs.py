@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 from runtime.checkpoint.layout import CHECKPOINTS, FINAL, step_of
 from runtime.checkpoint.manifest import is_sealed
@@ -38,20 +36,9 @@ def newest_sealed_step(output_dir: Path) -> int:
     return max((checkpoint.step for checkpoint in list_checkpoints(output_dir) if checkpoint.sealed), default=-1)
 
 
-def storage_folder(storage: str | None, run: str) -> Path | None:
-    """The run's folder in a directory store, None when there is no store or it is not a directory."""
-    if not storage:
-        return None
-    parsed = urlparse(storage)
-    if parsed.scheme == "file":
-        return Path(unquote(parsed.path)) / run
-    return Path(storage).expanduser() / run if parsed.scheme == "" else None
-
-
-def final_folder(output_dir: Path, storage: Path | None = None) -> Path | None:
-    """The sealed final model, in the output folder or else in the store; None when there is none."""
-    places: Iterable[Path] = (output_dir,) if storage is None else (output_dir, storage)
-    return next((place / FINAL for place in places if is_sealed(place / FINAL)), None)
+def final_folder(output_dir: Path) -> Path | None:
+    """The sealed final model in the output folder; None when there is none."""
+    return output_dir / FINAL if is_sealed(output_dir / FINAL) else None
 
 
 def disk_use(folder: Path) -> int:

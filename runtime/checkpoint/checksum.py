@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import xxhash
@@ -25,6 +25,8 @@ class Digest:
 
     size: int
     checksum: str
+    confirmed: bool = field(default=False, compare=False)
+    """After an upload: the store's own checksum of the whole object, asked for afterwards, matched what was read; there is no need to read back."""
 
 
 class Hasher:

@@ -55,8 +55,10 @@ class DirectoryStore:
         with self._incoming(key, create=False) as partial:
             return copy_durably(source, partial)
 
-    def put_bytes(self, key: str, content: bytes, *, create: bool = False) -> None:
+    def put_bytes(self, key: str, content: bytes, *, create: bool = False, replaces: str | None = None) -> None:
         """As Store.put_bytes."""
+        if replaces is not None:
+            raise ValueError(f"{self.url()} cannot replace conditionally")
         if create and not self.capabilities.conditional_put:
             raise ValueError(f"{self.url()} cannot create conditionally")
         with self._incoming(key, create=create) as partial:

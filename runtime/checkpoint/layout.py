@@ -7,7 +7,9 @@ import re
 CHECKPOINTS = "checkpoints"
 FINAL = "final"
 MERGED = "final/merged"
+WEIGHTS = "weights"
 MANIFEST = "manifest.json"
+LEASE = "lease.json"
 
 _STEP_FOLDER = re.compile(r"step-(\d{8,})")
 

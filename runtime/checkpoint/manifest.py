@@ -53,8 +53,8 @@ def _without_infinities(value: JsonValue) -> JsonValue:
     return value
 
 
-Kind = Literal["checkpoint", "final", "merged"]
-"""A step of training, the trained model, or that model with its adapter merged in."""
+Kind = Literal["checkpoint", "final", "merged", "weights"]
+"""A step of training, the trained model, that model with its adapter merged in, or the weights alone of a run that had no time for more."""
 RelativePath = Annotated[str, AfterValidator(check_relative)]
 Fact = Annotated[JsonValue, AfterValidator(_without_infinities)]
 

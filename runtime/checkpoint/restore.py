@@ -19,6 +19,11 @@ Place = Path | RunStore
 """A local `checkpoints/` folder, or a run in a store."""
 OnMismatch = Literal["ignore", "warn", "refuse"]
 
+# A step, where it is, and whether a manifest was listed with it.
+_Candidate = tuple[int, Place, bool]
+# A writer that seals and drops faster than a restore reads is not to be waited out for ever.
+_WALKS = 5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -104,8 +109,22 @@ def fetch(found: Found, into: Path) -> Manifest:
 
 
 def _walk(places: Sequence[Place], deep: Callable[[Place], bool], accept: Callable[[Found], Found]) -> Survey:
+    """The newest that verifies and that `accept` takes. What was there when the places were listed may be gone since: a writer that still lives seals
+    a newer one and drops the older. So the places are listed again whenever something was passed over, until they list the same."""
+    listed = _candidates(places)
+    for _ in range(_WALKS):
+        seen = _walk_once(listed, places, deep, accept)
+        if not seen.skipped or (again := _candidates(places)) == listed:
+            return seen
+        listed = again
+    return seen
+
+
+def _walk_once(
+    listed: list[_Candidate], places: Sequence[Place], deep: Callable[[Place], bool], accept: Callable[[Found], Found]
+) -> Survey:
     skipped: list[Problem] = []
-    for step, place in _candidates(places):
+    for step, place, _ in listed:
         label = f"step {step}" if len(places) == 1 else f"step {step} in {_name(place)}"
         try:
             manifest = _read(place, step)
@@ -123,21 +142,22 @@ def _walk(places: Sequence[Place], deep: Callable[[Place], bool], accept: Callab
     return Survey(found=None, skipped=tuple(skipped))
 
 
-def _candidates(places: Sequence[Place]) -> list[tuple[int, Place]]:
-    found: list[tuple[int, int]] = []
-    for index, place in enumerate(places):
+def _candidates(places: Sequence[Place]) -> list[_Candidate]:
+    """Newest first, and in the order of `places`."""
+    found: list[_Candidate] = []
+    for place in places:
         steps = _local_steps(place) if isinstance(place, Path) else patiently(place.steps, place.url())
-        found += [(-step, index) for step in steps]
-    return [(-negative, places[index]) for negative, index in sorted(found)]
+        found += [(step, place, sealed) for step, sealed in steps.items()]
+    return sorted(found, key=lambda candidate: -candidate[0])
 
 
-def _local_steps(checkpoints: Path) -> list[int]:
+def _local_steps(checkpoints: Path) -> dict[int, bool]:
     with explained(checkpoints):
         try:
             names = [entry.name for entry in checkpoints.iterdir()]
         except FileNotFoundError:
-            return []
-    return [step for name in names if (step := step_of(name)) is not None]
+            return {}
+    return {step: True for name in names if (step := step_of(name)) is not None}
 
 
 def _read(place: Place, step: int) -> Manifest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +39,15 @@ def superfluous(steps: Iterable[int], keep: Keep) -> tuple[int, ...]:
     return tuple(step for step in ordered if step not in recent and step not in keep.best and not (keep.every and step % keep.every == 0))
 
 
-def prune(checkpoints: Path, keep: Keep, *, protected: Collection[Path] = ()) -> tuple[Path, ...]:
+def prune(checkpoints: Path, keep: Keep, *, protected: Collection[Path] = (), sealed: int | None = None) -> tuple[Path, ...]:
     """Delete the sealed checkpoints in `checkpoints` that `keep` does not keep; returns those deleted, oldest first.
 
     Only folders whose files are all there in their sizes count, so a broken newest one never costs the last good one. Broken ones are left for
-    people to look at. `protected` folders (being uploaded, being read) stay. Raises UserError when the disk refuses.
+    people to look at. `protected` folders (being uploaded, being read) stay. Steps beyond `sealed`, which the caller has just sealed, neither count nor
+    go: a resume passed over them because they are broken, which their sizes need not show. Raises UserError when the disk refuses.
     """
     guarded = {path.absolute() for path in protected}
-    whole = {step: folder for step, folder in _step_folders(checkpoints) if _is_whole(folder)}
+    whole = {step: folder for step, folder in _step_folders(checkpoints) if (sealed is None or step <= sealed) and _is_whole(folder)}
     removed: list[Path] = []
     for step in superfluous(whole, keep):
         if whole[step].absolute() not in guarded:
@@ -67,32 +68,43 @@ def discard(folder: Path) -> None:
         remove_tree(trash, first=MANIFEST)
 
 
-def prune_stored(place: RunStore, keep: Keep, *, attempt: int) -> tuple[int, ...]:
+def prune_stored(
+    place: RunStore, keep: Keep, *, attempt: int, sealed: int | None = None, guard: Callable[[], None] = lambda: None
+) -> tuple[int, ...]:
     """Delete from a store the checkpoints that `keep` does not keep, and what dead attempts left below them; returns the steps deleted.
 
-    A checkpoint's manifest goes first, so a kill in between leaves objects that nothing names and that the next call removes. An object that a
-    remaining manifest names stays, wherever it is. Left-over objects are removed only below the newest sealed step and only when an attempt
-    before `attempt` wrote them: a writer that still lives may be about to name its own. Raises OSError, UserError from the store.
+    Only steps up to `sealed`, which the caller has just sealed, are counted and deleted: a newer one is another writer's, or was passed over as broken
+    when this run was resumed, and may not cost the one that is known to be good. A checkpoint's manifest goes first, so a kill in between leaves objects
+    that nothing names and that a later attempt removes. An object that a remaining manifest names stays, wherever it is. Left-over objects are removed
+    only below the newest sealed step and only when an attempt before `attempt` wrote them: a writer that still lives may be about to name its own.
+    `guard` is called before each deletion and raises when this writer may go on no more. Raises OSError, UserError from the store, and what `guard`
+    raises.
     """
     prefix = place.key(f"{CHECKPOINTS}/")
     sizes = {stat.key: stat.size for stat in place.store.list(prefix)}
-    sealed = {step: key for key in sizes if (step := _step_of_manifest(key.removeprefix(prefix))) is not None}
-    manifests = {step: manifest for step in sealed if (manifest := _stored_manifest(place, step)) is not None}
+    keys = {step: key for key in sizes if (step := _step_of_manifest(key.removeprefix(prefix))) is not None}
+    manifests = {step: manifest for step in keys if (manifest := _stored_manifest(place, step)) is not None}
     whole = {
         step
         for step, manifest in manifests.items()
-        if all(sizes.get(file_key(place, manifest, file)) == file.size for file in manifest.files)
+        if (sealed is None or step <= sealed) and all(sizes.get(file_key(place, manifest, file)) == file.size for file in manifest.files)
     }
     doomed = superfluous(whole, keep)
     for step in doomed:
-        place.store.delete(sealed[step])
-    named = {file_key(place, manifest, file) for step, manifest in manifests.items() if step not in doomed for file in manifest.files}
+        guard()
+        place.store.delete(keys[step])
+    named = {step: {file_key(place, manifest, file) for file in manifest.files} for step, manifest in manifests.items()}
+    kept = {key for step in named.keys() - set(doomed) for key in named[step]} | set(keys.values())
+    unnamed = {key for step in doomed for key in named[step] & sizes.keys()}
     newest = max(whole, default=0)
-    for key in sorted(sizes.keys() - named - set(sealed.values())):
+    for key in sizes:
         folder, _, rest = key.removeprefix(prefix).partition("/")
         below, owner = step_of(folder), rest.partition("-")[0]
-        if below in doomed or (below is not None and below < newest and owner.isdecimal() and int(owner) < attempt):
-            place.store.delete(key)
+        if below is not None and below < newest and owner.isdecimal() and int(owner) < attempt:
+            unnamed.add(key)
+    for key in sorted(unnamed - kept):
+        guard()
+        place.store.delete(key)
     return doomed
 
 

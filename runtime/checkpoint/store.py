@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote
 
 from runtime.checkpoint.checksum import Digest, digest_stream
 from runtime.config.problem import ExitCode, Problem, UserError
+from runtime.config.storage import parse_address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +18,10 @@ class Capabilities:
 
     conditional_put: bool
     """`put_bytes(create=True)` lets exactly one of several writers win."""
+    conditional_replace: bool = False
+    """`put_bytes(replaces=…)` fails when somebody else has written since."""
+    checksums: bool = False
+    """The store computes a checksum of what it got, and refuses a body that does not match the one announced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,8 @@ class Stat:
     size: int
     modified: float | None = None
     """Unix seconds, by the store's clock."""
+    version: str | None = None
+    """What `put_bytes(replaces=…)` takes; from `stat`, where the store has such a thing."""
 
 
 class Store(Protocol):
@@ -45,11 +50,19 @@ class Store(Protocol):
         ...
 
     def put_file(self, key: str, source: Path) -> Digest:
-        """Copy a local file to `key`, replacing what is there; returns size and checksum of the bytes as they were read."""
+        """Copy a local file to `key`, replacing what is there; returns size and checksum of the bytes as they were read.
+
+        `confirmed` in the result says that the store vouched for the whole object afterwards.
+        """
         ...
 
-    def put_bytes(self, key: str, content: bytes, *, create: bool = False) -> None:
-        """Write a small object. With `create`, raise FileExistsError when the key is taken; needs `conditional_put`."""
+    def put_bytes(self, key: str, content: bytes, *, create: bool = False, replaces: str | None = None) -> None:
+        """Write a small object.
+
+        With `create`, raise FileExistsError when the key is taken; needs `conditional_put`. With `replaces`, a version that `stat` told, raise
+        FileExistsError when the object is another one by now, or gone; needs `conditional_replace`. A request that was answered too late and sent again
+        may meet its own first copy, so who is refused looks at what is there.
+        """
         ...
 
     def get_file(self, key: str, target: Path) -> Digest:
@@ -95,65 +108,28 @@ def get_bytes(store: Store, key: str, *, limit: int) -> bytes:
     return bytes(content)
 
 
-# Who will open these addresses, said to a user who has one already.
-_PLANNED = {
-    "s3": "Amazon S3 and its kin (R2, MinIO, SeaweedFS)",
-    "gs": "Google Cloud Storage",
-    "az": "Azure Blob Storage",
-    "hf": "the Hugging Face Hub",
-}
-
-
 def open_store(url: str) -> Store:
-    """The store at `url`: a plain path or `file:///path` is a folder, created on the first write.
+    """The store at `url`: a plain path or `file:///path` is a folder, created on the first write; `s3://`, `gs://`, `az://` are object stores.
 
-    Raises UserError `unsupported` for the addresses of object stores that this version does not open, `unknown-name` for anything else.
+    Raises UserError as `parse_address`; `missing-package` when the library of that store is not installed; `credentials` when the environment
+    holds none for it. Nothing is sent yet.
     """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return _directory(url, url)
-    scheme = scheme.lower()
-    if scheme == "file":
-        host, slash, path = rest.partition("/")
-        if slash and host in ("", "localhost"):
-            return _directory(unquote(f"/{path}"), url)
-        raise UserError(
-            Problem(
-                code="wrong-type", message="a file address has three slashes and an absolute path", place=url, fix=f"write file:///{rest}"
-            )
-        )
-    if scheme in _PLANNED:
-        raise UserError(
-            Problem(
-                code="unsupported",
-                message=f"{scheme}:// addresses belong to {_PLANNED[scheme]}, whose store is not built yet",
-                place=url,
-                fix="use a folder (a path or file:///…) on a disk that outlives the machine",
-            )
-        )
-    near = difflib.get_close_matches(scheme, ["file", *_PLANNED], n=1)
-    raise UserError(
-        Problem(
-            code="unknown-name",
-            message=f"no store is known for {scheme}:// addresses",
-            place=url,
-            fix="use a path or file:///…",
-            suggestion=f"{near[0]}://" if near else None,
-        )
-    )
-
-
-def _directory(path: str, url: str) -> Store:
+    address = parse_address(url)
     # Each implementation is imported when an address asks for it: the others' libraries stay unloaded.
-    from runtime.checkpoint.directory import DirectoryStore
+    match address.kind:
+        case "directory":
+            from runtime.checkpoint.directory import DirectoryStore
 
-    if not path.strip() or "\0" in path:
-        raise UserError(
-            Problem(
-                code="wrong-type",
-                message="a storage address is a path or a URL",
-                place=repr(url),
-                fix="write an absolute path or file:///…",
-            )
-        )
-    return DirectoryStore(Path(path).expanduser().absolute())
+            return DirectoryStore(Path(address.path).expanduser().absolute())
+        case "s3":
+            from runtime.checkpoint.s3 import S3Store
+
+            return S3Store(address)
+        case "gs":
+            from runtime.checkpoint.gcs import GoogleStore
+
+            return GoogleStore(address)
+        case "az":
+            from runtime.checkpoint.azure import AzureStore
+
+            return AzureStore(address)

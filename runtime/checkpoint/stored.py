@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from runtime.checkpoint.checksum import THREADS, Digest
-from runtime.checkpoint.layout import CHECKPOINTS, FINAL, MANIFEST, MERGED, step_folder, step_of
+from runtime.checkpoint.layout import CHECKPOINTS, FINAL, MANIFEST, MERGED, WEIGHTS, step_folder, step_of
 from runtime.checkpoint.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestFile, difference, parse_manifest
 from runtime.checkpoint.patience import patiently
 from runtime.checkpoint.store import Store, digest_object, get_bytes
@@ -47,10 +47,10 @@ class RunStore:
 
 
 def folder_name(manifest: Manifest) -> str:
-    """Where a checkpoint belongs below its run: `checkpoints/step-00000040`, `final`, `final/merged`."""
+    """Where a checkpoint belongs below its run: `checkpoints/step-00000040`, `final`, `final/merged`, `weights`."""
     if manifest.kind == "checkpoint":
         return f"{CHECKPOINTS}/{step_folder(manifest.step)}"
-    return MERGED if manifest.kind == "merged" else FINAL
+    return {"final": FINAL, "merged": MERGED, "weights": WEIGHTS}[manifest.kind]
 
 
 def file_key(place: RunStore, manifest: Manifest, file: ManifestFile) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from runtime.checkpoint.checksum import THREADS
@@ -12,6 +13,9 @@ from runtime.checkpoint.manifest import Manifest, ManifestFile, difference, read
 from runtime.checkpoint.store import digest_object
 from runtime.checkpoint.stored import RunStore, file_key, folder_name, verify_stored
 from runtime.config.problem import Problem, UserError
+
+# Somebody else's write between a look and a write is rare; so many in a row are two writers at odds.
+_ROUNDS = 4
 
 
 class NotUploadableError(Exception):
@@ -32,15 +36,23 @@ class LostError(Exception):
 
 
 def seal_in_store(
-    place: RunStore, folder: Path, *, writer: str, sent: set[str] | None = None, cancelled: Callable[[], bool] = lambda: False
+    place: RunStore,
+    folder: Path,
+    *,
+    writer: str,
+    sent: set[str] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+    guard: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """The manifest of the local sealed `folder` as it now is in the store, complete and read back.
 
     Objects go under `<step>/<writer>/`, a prefix that no other writer uses, so two writers never mix theirs; the manifest is created only if
-    absent, so one of them wins. Where the store cannot do that, it is looked for, written and read back, which is safe for one writer.
+    absent, so one of them wins. Where the store cannot do that, it is looked for, written and read back: two writers may then both believe to have
+    sealed, each with everything its manifest names, and the later one stays.
     `sent` remembers the files that are already there and verified, for a second call after a failure. The same content sealed before is taken
-    as it is; a manifest in the way that does not verify is replaced, and so is the final model of an earlier training. Raises LostError, NotUploadableError, OSError for what may pass
-    (InterruptedError when `cancelled`), UserError from the store.
+    as it is; a manifest in the way that does not verify is replaced, and so is the final model of an earlier training. `guard` is called before
+    each change that others can see and raises when this writer may go on no more. Raises LostError, NotUploadableError, OSError for what may pass
+    (InterruptedError when `cancelled`), UserError from the store, and what `guard` raises.
     """
     conditional = place.store.capabilities.conditional_put
     local = _read_local(folder)
@@ -51,10 +63,18 @@ def seal_in_store(
     if present is not None and not _replaces(remote, present):
         return _settle(place, remote, present)
     done = set() if sent is None else sent
+    if done:
+        done &= _still_there(place, target, writer, files)
     with ThreadPoolExecutor(THREADS, thread_name_prefix="upload") as pool:
-        for path in pool.map(lambda file: _send(place, folder, file, cancelled), [file for file in files if file.path not in done]):
+        for path in pool.map(lambda file: _send(place, folder, file, cancelled, guard), [file for file in files if file.path not in done]):
             done.add(path)
-    return _publish(place, remote, conditional=conditional)
+    return _publish(place, remote, guard, conditional=conditional)
+
+
+def _still_there(place: RunStore, target: str, writer: str, files: tuple[ManifestFile, ...]) -> set[str]:
+    """The files of which the store still has the objects: since an earlier call, others may have cleaned up."""
+    sizes = {stat.key: stat.size for stat in place.store.list(place.key(f"{target}/{writer}/"))}
+    return {file.path for file in files if file.key is not None and sizes.get(place.key(file.key)) == file.size}
 
 
 def _read_local(folder: Path) -> Manifest:
@@ -64,7 +84,7 @@ def _read_local(folder: Path) -> Manifest:
         raise NotUploadableError(error.problems[0]) from error
 
 
-def _send(place: RunStore, folder: Path, file: ManifestFile, cancelled: Callable[[], bool]) -> str:
+def _send(place: RunStore, folder: Path, file: ManifestFile, cancelled: Callable[[], bool], guard: Callable[[], None]) -> str:
     assert file.key is not None
     if cancelled():
         raise InterruptedError("the upload was called off")
@@ -72,37 +92,70 @@ def _send(place: RunStore, folder: Path, file: ManifestFile, cancelled: Callable
     source = folder / file.path
     if not source.is_file():
         raise NotUploadableError(Problem(code="missing-file", message=f"{file.path} is missing", place=str(folder)))
-    if problem := difference(file, place.store.put_file(key, source), str(folder)):
+    guard()
+    sent = place.store.put_file(key, source)
+    if problem := difference(file, sent, str(folder)):
         place.store.delete(key)
         raise NotUploadableError(problem)
+    if sent.confirmed:
+        return file.path
     if problem := difference(file, digest_object(place.store, key), place.store.url(key)):
         place.store.delete(key)
         raise OSError(f"read back from {problem.place}: {file.path} differs from what was sent")
     return file.path
 
 
-def _publish(place: RunStore, remote: Manifest, *, conditional: bool) -> Manifest:
-    key = place.key(f"{folder_name(remote)}/{MANIFEST}")
-    content = remote.encode()
-    replaced: list[Manifest] = []
-    # What is in the way is good, and wins, or is removed once; the second round meets another writer's or nothing.
-    for _ in range(2):
+def _publish(place: RunStore, remote: Manifest, guard: Callable[[], None], *, conditional: bool) -> Manifest:
+    folder = folder_name(remote)
+    key = place.key(f"{folder}/{MANIFEST}")
+    for _ in range(_ROUNDS):
+        guard()
         try:
-            if not conditional and place.store.stat(key) is not None:
-                raise FileExistsError(key)
-            place.store.put_bytes(key, content, create=conditional)
+            old = _put_manifest(place, remote, key, conditional=conditional)
         except FileExistsError:
-            present = _present(place, remote)
-            if present is not None and not _replaces(remote, present):
-                return _settle(place, remote, present)
-            replaced += [present] if present is not None else []
-            place.store.delete(key)
             continue
-        written = _settle(place, remote, place.manifest(folder_name(remote)))
-        for old in replaced:
+        except _SealedError as error:
+            return _settle(place, remote, error.present)
+        written = _settle(place, remote, place.manifest(folder))
+        if old is not None:
             _drop_objects(place, old, written)
         return written
     raise OSError(f"{place.store.url(key)} keeps changing: another writer is at work")
+
+
+def _put_manifest(place: RunStore, remote: Manifest, key: str, *, conditional: bool) -> Manifest | None:
+    """Write the manifest; returns the one of an earlier training that it replaced.
+
+    What is in the way is never deleted first: between that and the write there would be no checkpoint here. Raises FileExistsError when somebody
+    else wrote meanwhile, _SealedError when what is there stays.
+    """
+    store, content = place.store, remote.encode()
+    if conditional:
+        with suppress(FileExistsError):
+            store.put_bytes(key, content, create=True)
+            return None
+    # The version before the content: what is read then may be newer, and the write that names the version fails.
+    stat = store.stat(key)
+    if stat is None:
+        if conditional:
+            raise FileExistsError(key)
+        store.put_bytes(key, content)
+        return None
+    present = _present(place, remote)
+    if present is not None and not _replaces(remote, present):
+        raise _SealedError(present)
+    if store.capabilities.conditional_replace and stat.version is not None:
+        store.put_bytes(key, content, replaces=stat.version)
+    else:
+        # Two that replace the same broken manifest here may both do so. Each of theirs is complete, and the later one stays.
+        store.put_bytes(key, content)
+    return present
+
+
+class _SealedError(Exception):
+    def __init__(self, present: Manifest) -> None:
+        self.present = present
+        super().__init__(present.step)
 
 
 def _replaces(remote: Manifest, present: Manifest) -> bool:

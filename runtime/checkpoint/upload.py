@@ -15,6 +15,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 from tenacity.wait import wait_base
 
 from runtime.checkpoint.layout import step_of
+from runtime.checkpoint.lease import FencedError, Lease
 from runtime.checkpoint.manifest import Manifest
 from runtime.checkpoint.retention import Keep, prune_stored
 from runtime.checkpoint.stored import RunStore, folder_name
@@ -26,7 +27,8 @@ class OnEvent(Protocol):
     """Told what happened, from the uploading thread or the submitting one; shaped as EventLog.append."""
 
     def __call__(self, kind: str, step: int | None = None, **fields: object) -> object:
-        """`uploaded {url, seconds, bytes}`, `upload_retry {message, attempt, wait_s}`, `upload_dropped`, `upload_failed`, `fenced {message}`."""
+        """`uploaded {url, seconds, bytes}`, `upload_retry {message, attempt, wait_s}`, `upload_dropped`, `upload_failed`, `lease_failed {message}`,
+        `fenced {message}`."""
         ...
 
 
@@ -47,8 +49,9 @@ class Uploader:
 
     At most one checkpoint waits while one is sent: a newer one replaces it, and replaces one that keeps failing. The final model is never
     replaced. Failures are retried with growing pauses until they pass, the uploader is closed, or a newer checkpoint takes over.
-    No method raises what a store does; `on_event` is told. When a higher attempt is found to have sealed the same step, this one is
-    the run's past: it stops for good and `fenced` says why.
+    No method raises what a store does; `on_event` is told. When another process has taken the `lease`, or a higher attempt is found to have sealed the
+    same step, this one is the run's past: it stops for good and `fenced` says why. The lease is asked before every change of the store, renewed
+    while nothing is to be sent, and given back at the end; None for one who sends a finished model and is no second life of the run.
     """
 
     def __init__(
@@ -57,12 +60,14 @@ class Uploader:
         *,
         attempt: int,
         on_event: OnEvent,
+        lease: Lease | None = None,
         wait: wait_base | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.fenced: Problem | None = None
         self._place = place
         self._attempt = attempt
+        self._lease = lease
         # The attempt alone is not enough: two machines may both believe to be attempt 1.
         self._writer = f"{attempt}-{secrets.token_hex(4)}"
         self._on_event = on_event
@@ -118,6 +123,7 @@ class Uploader:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
+        self._renew()
         while (job := self._next()) is not None:
             try:
                 self._upload(job)
@@ -126,10 +132,13 @@ class Uploader:
             with self._changed:
                 self._active = None
                 self._changed.notify_all()
+        if self._lease is not None:
+            self._lease.release()
 
     def _next(self) -> _Job | None:
+        while not self._await_job(None if self._lease is None or self.fenced else self._lease.renew_s):
+            self._renew()
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closing)
             if not self._closing:
                 self._active = self._waiting.pop(0)
                 return self._active
@@ -137,6 +146,23 @@ class Uploader:
         for job in abandoned:
             self._tell("upload_failed", job, message="the run ended before it was sent")
         return None
+
+    def _await_job(self, timeout_s: float | None) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._waiting) or self._closing, timeout_s)
+
+    def _guard(self) -> None:
+        if self._lease is not None:
+            self._lease.hold()
+
+    def _renew(self) -> None:
+        """Keep the lease while nothing is sent. A store that fails now is asked again before the next upload."""
+        try:
+            self._guard()
+        except FencedError as error:
+            self._fence(None, error.problem)
+        except Exception as error:  # noqa: BLE001  as in `_work`
+            self._tell("lease_failed", None, message=f"{type(error).__name__}: {error}")
 
     def _upload(self, job: _Job) -> None:
         started = self._clock()
@@ -149,7 +175,9 @@ class Uploader:
             reraise=True,
         )
         try:
-            manifest = retrying(seal_in_store, self._place, job.folder, writer=self._writer, sent=job.sent, cancelled=lambda: self._closing)
+            manifest = retrying(self._seal, job)
+        except FencedError as error:
+            self._fence(job, error.problem)
         except LostError as error:
             self._lose(job, error)
         except NotUploadableError as error:
@@ -159,6 +187,12 @@ class Uploader:
         else:
             self._succeed(job, manifest, self._clock() - started)
 
+    def _seal(self, job: _Job) -> Manifest:
+        self._guard()
+        return seal_in_store(
+            self._place, job.folder, writer=self._writer, sent=job.sent, cancelled=lambda: self._closing, guard=self._guard
+        )
+
     def _succeed(self, job: _Job, manifest: Manifest, seconds: float) -> None:
         with self._changed:
             if self._latest_sealed.get(job.is_final) == (job.folder, False):
@@ -166,7 +200,9 @@ class Uploader:
         self._tell("uploaded", job, url=self._place.url(folder_name(manifest)), seconds=round(seconds, 3), bytes=manifest.total_bytes)
         if job.keep is not None:
             try:
-                prune_stored(self._place, job.keep, attempt=self._attempt)
+                prune_stored(self._place, job.keep, attempt=self._attempt, sealed=job.step, guard=self._guard)
+            except FencedError as error:
+                self._fence(job, error.problem)
             except (OSError, UserError) as error:
                 self._tell("prune_failed", job, message=str(error))
 
@@ -180,6 +216,9 @@ class Uploader:
             place=lost.address,
             fix="stop this process; the newer attempt goes on",
         )
+        self._fence(job, problem)
+
+    def _fence(self, job: _Job | None, problem: Problem) -> None:
         with self._changed:
             self.fenced = problem
             abandoned, self._waiting = self._waiting, []
@@ -201,7 +240,10 @@ class Uploader:
         wait_s = round(state.next_action.sleep, 1) if state.next_action else 0.0
         self._tell("upload_retry", job, message=str(error), attempt=state.attempt_number, wait_s=wait_s)
 
-    def _tell(self, kind: str, job: _Job, **fields: object) -> None:
+    def _tell(self, kind: str, job: _Job | None, **fields: object) -> None:
         # A listener that fails (a full disk under the event log) may not end the uploads, nor the step that submitted one.
         with suppress(Exception):
-            self._on_event(kind, step=job.step, path=str(job.folder), **fields)
+            if job is None:
+                self._on_event(kind, **fields)
+            else:
+                self._on_event(kind, step=job.step, path=str(job.folder), **fields)

@@ -390,7 +390,7 @@ def _translated(error: yaml.MarkedYAMLError, text: str, file: str) -> BrokenYaml
             )
     for phrase, (meaning, fix) in _MEANINGS.items():
         if phrase in said:
-            # What is never closed is best mended where it was opened.
-            opened = "never closed" in meaning or "not closed" in meaning
+            # What is never closed is best mended where it was opened, and a missing colon where its line begins.
+            opened = "never closed" in meaning or "not closed" in meaning or "without ':'" in meaning
             return _broken(file, error.context_mark if opened and error.context_mark else mark, meaning, fix)
     return _broken(file, mark, f"this is no YAML: {said}", "")

@@ -86,6 +86,7 @@ _IMPLEMENTED = {
     "runtime.training.losses.server": "kd_online_server_base_url kd_online_server kd_online_timeout kd_online_topk",
     "runtime.training.losses.cut": "cut_cross_entropy_accum_c_fp32 cut_cross_entropy_c_grad_chunk_size",
     "runtime.training.train": "output_dir save_total_limit",
+    "runtime.training.probe": "auto_find_batch_size",
     "runtime.training.resume": "resume_from_checkpoint auto_resume_from_checkpoints",
     "runtime.training.targeting": "spectrum_top_fraction spectrum_model_name",
     "runtime.training.lisa": "lisa_n_layers lisa_step_interval lisa_layers_attribute",
@@ -100,6 +101,8 @@ _IMPLEMENTED = {
     "runtime.training.comet": "comet_experiment_config",
     "runtime.publish.benchmark": "lm_eval_tasks lm_eval_batch_size lm_eval_model",
     "runtime.publish.merge": "lora_on_cpu",
+    "runtime.publish.hub.repository": "hub_model_id hub_revision push_dataset_to_hub",
+    "runtime.training.pushes": "hub_strategy",
     "runtime.model.liger": """liger_rope liger_rms_norm liger_rms_norm_gated liger_layer_norm liger_glu_activation liger_cross_entropy
         liger_fused_linear_cross_entropy liger_use_token_scaling liger_kernel_impl""",
     "runtime.training.swanlab": """use_swanlab swanlab_project swanlab_experiment_name swanlab_description swanlab_workspace swanlab_mode
@@ -134,7 +137,6 @@ _PASSED = {
         "adam_beta1": "adam_beta1",
         "adam_beta2": "adam_beta2",
         "adam_epsilon": "adam_epsilon",
-        "auto_find_batch_size": "auto_find_batch_size",
         "bf16": "bf16",
         "cosine_min_lr_ratio": "lr_scheduler_kwargs",
         "dataloader_drop_last": "dataloader_drop_last",
@@ -267,6 +269,7 @@ _REFUSED = {
 # Of those, the ones whose wish is always granted; setting any other one is worth a warning.
 _ALWAYS_SO = frozenset(
     """low_cpu_mem_usage save_safetensors tokenizer_save_jinja_files include_tkps include_tokens_per_second hf_use_auth_token merge_method rope_scaling
+    is_llama_derived_model is_mistral_derived_model is_qwen_derived_model is_falcon_derived_model
     base_model_ignore_patterns preprocess_shards tiled_mlp_use_original_mlp""".split()  # noqa: SIM905
 )
 

@@ -20,6 +20,10 @@ class PublishSection(Section):
         default=True,
         description="Load the published files again and generate a few tokens before the run counts as verified (exit 7 otherwise).",
     )
+    private: bool = Field(
+        default=True,
+        description="Whether repositories of the Hub that this run makes (`hub_model_id`, `push_dataset_to_hub`) are private. One that is public already is not written to unless this is false: the model, the recipe and with some strategies the training state would be there for everybody.",
+    )
 
 
 class RecoverySection(Section):
@@ -58,10 +62,15 @@ class LaunchConfig(Section):
     spot: bool | None = Field(
         default=None, description="Take interruptible machines. Unset: decided by expected cost where the cloud offers both."
     )
+    preemption_h: float | None = Field(
+        default=None,
+        gt=0,
+        description="Mean hours between two preemptions of this run's machines, where you know better than the launcher's own figures. Without `save_steps`, `saves_per_epoch` and `save_strategy`, a run that can be preempted, or has a `storage`, saves as often as loses least: every sqrt(2 C M) seconds, where C is the measured time a save holds training up and M is this; between 1 and 30 minutes, half of M at most. Default there: 4.",
+    )
     image: str | None = Field(default=None, description="Container image of the runtime; the project's own prepared image when unset.")
     storage: str | None = Field(
         default=None,
-        description="Where sealed checkpoints and the final model go: a folder or `file:///…`, later `s3://…`, `gs://…`, `az://…`. Unset on this machine: they stay in the output folder alone.",
+        description="Where sealed checkpoints and the final model go while training continues, verified there: a folder or `file:///…`; `s3://BUCKET/PREFIX` (R2, MinIO and others with `?endpoint=https://HOST` or AWS_ENDPOINT_URL); `gs://BUCKET/PREFIX`; `az://CONTAINER/PREFIX` or `https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX`. The bucket must exist. Credentials come from the environment and are never part of the address. Unset on this machine: they stay in the output folder alone.",
     )
     max_cost_usd: float | None = Field(default=None, gt=0, description="The run is stopped at a sealed checkpoint before it costs more.")
     max_hours: float | None = Field(
@@ -73,6 +82,10 @@ class LaunchConfig(Section):
     )
     publish: PublishSection = Field(default_factory=PublishSection, description="What happens after training.")
     recovery: RecoverySection = Field(default_factory=RecoverySection, description="When a dead training process is started again.")
+    probe: bool | Literal["auto"] = Field(
+        default="auto",
+        description="Before training, and again before a resumed run goes on, try one step at the longest rows and end with exit code 3 when it does not fit (`auto_find_batch_size` lowers the micro batch instead). It takes some seconds and leaves the training as it would be without. `auto`: on a GPU, where the count is exact, and wherever `auto_find_batch_size` is set; on a CPU, only what is far too large is refused.",
+    )
     backend: Literal["auto", "local", "sky"] = Field(
         default="auto", description="Which backend runs it; `auto` takes `local` for `cloud: local` and SkyPilot otherwise."
     )

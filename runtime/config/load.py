@@ -92,6 +92,8 @@ def check_text(text: str, *, file: str, overrides: Sequence[str] = (), plugin_fo
     errors += [problem for problem in type_problems if problem.code != "missing" or problem.path not in meant]
     # Rules look at what is sound of a recipe even when something else is wrong, so that all problems show at once.
     broken = {_top(problem.path) for problem in errors if problem not in plugin_errors}
+    # What a misspelt key was meant to be is there, though not read: nothing is said about its absence.
+    broken |= {_top(name) for name in meant if name}
     sound = config if config is not None else _sound_part(found.values, broken, model)
     refused: set[Path] = set()
     for finding in (*effects.check(sound), *rules.check(sound)) if sound is not None else ():

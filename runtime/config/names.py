@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from runtime.config.document import Document, Path
 from runtime.config.problem import Problem
-from runtime.config.renames import ALIASES, DATASET_RENAMED, FOREIGN, RENAMED
+from runtime.config.renames import ALIASES, DATASET_RENAMED, ELSEWHERE, FOREIGN, FSDP_WORDS, GONE, RENAMED, VALUES_RENAMED
 from runtime.config.schema import TrainingConfig
 from runtime.config.shape import Model, options, section_of
 from runtime.config.spelling import nearest
@@ -41,6 +41,10 @@ def _section(document: Document, model: Model, values: dict[Any, Any], path: Pat
         if key not in model.model_fields:
             name = _current(model, key)
             if name is None:
+                if issubclass(model, TrainingConfig) and key in GONE:
+                    if value is not None and value is not False:
+                        result.warnings.append(_gone(document, here))
+                    continue
                 problem = _unknown(document, model, here)
                 (result.warnings if lenient and problem.code == "unknown-key" else result.errors).append(problem)
                 continue
@@ -70,6 +74,8 @@ def _section(document: Document, model: Model, values: dict[Any, Any], path: Pat
             _carry_positions(document, here, (*path, name))
             here = (*path, name)
         if value is not None:
+            if issubclass(model, TrainingConfig):
+                value = _older_form(document, name, value, here, result)
             kept[name] = _value(document, section_of(model, name), value, here, result, lenient)
     if issubclass(model, TrainingConfig):
         _moved(document, kept, result)
@@ -87,6 +93,30 @@ def _value(document: Document, section: Model | None, value: Any, path: Path, re
             for index, item in enumerate(value)
         ]
     return value
+
+
+def _older_form(document: Document, name: str, value: Any, path: Path, result: Named) -> Any:
+    """A value as it is written today: what older recipes write in another form, or by another word."""
+    if name == "fsdp" and isinstance(value, str):
+        words = value.replace(",", " ").split()
+        return words if words and FSDP_WORDS.issuperset(words) else value
+    if name == "pretraining_dataset" and isinstance(value, str) and "/" in value:
+        document.positions[(*path, 0)] = document.position(path)
+        return [{"path": value}]
+    if name == "pretraining_dataset" and isinstance(value, dict) and "path" in value:
+        _carry_positions(document, path, (*path, 0))
+        return [value]
+    word = VALUES_RENAMED.get((name, value)) if isinstance(value, str) else None
+    if word is None:
+        return value
+    message = f"`{name}: {value}` is gone; it is read as `{word}`, which does the same"
+    result.warnings.append(document.problem(path, code="renamed-value", message=message, fix=f"Write `{name}: {word}`.", suggestion=word))
+    return word
+
+
+def _gone(document: Document, path: Path) -> Problem:
+    key = str(path[-1])
+    return document.problem(path, code="no-effect", message=f"'{key}' means nothing any more: {GONE[key]}", fix="Remove it.")
 
 
 def _current(model: Model, key: Any) -> str | None:
@@ -134,18 +164,32 @@ def _carry_positions(document: Document, old: Path, new: Path) -> None:
 def _unknown(document: Document, model: Model, path: Path) -> Problem:
     key = str(path[-1])
     is_top = issubclass(model, TrainingConfig)
+    elsewhere_named = ELSEWHERE.get(key) if is_top else None
+    meant = f"did you mean '{elsewhere_named}'?" if elsewhere_named else ""
     home = _homes().get(key) if is_top else None
     if home is not None:
         return document.problem(
             path,
             code="unsupported",
             message=f"'{key}' belongs under '{home}:', which is known but not supported here yet",
-            fix="Remove it.",
+            fix=meant or "Remove it.",
+            suggestion=elsewhere_named,
         )
     if is_top and key in FOREIGN:
         return document.problem(
-            path, code="unsupported", message=f"'{key}' {FOREIGN[key]}", fix="Say where and on what to run under `launch:`."
+            path,
+            code="unsupported",
+            message=f"'{key}' {FOREIGN[key]}",
+            fix=meant or "Say where and on what to run under `launch:`.",
+            suggestion=elsewhere_named,
         )
+    if is_top and isinstance(document.values.get(key), dict):
+        inside = [name for name in model.model_fields if name.startswith(f"{key}_")]
+        if len(inside) > 2:
+            fix = f"its options stand at the top level: {', '.join(inside[:4])} …"
+            return document.problem(path, code="unknown-key", message=f"unknown section '{key}'", fix=fix, suggestion=inside[0])
+    if elsewhere_named is not None:
+        return document.problem(path, code="unknown-key", message=f"unknown key '{key}'", fix=meant, suggestion=elsewhere_named)
     known = list(model.model_fields)
     known += list(RENAMED) + list(ALIASES) if is_top else []
     suggestion = nearest(key, known)
@@ -156,7 +200,11 @@ def _unknown(document: Document, model: Model, path: Path) -> Problem:
     elsewhere = _places().get(key)
     if elsewhere:
         return document.problem(
-            path, code="unknown-key", message=f"unknown key '{key}' here", fix=f"it belongs at '{elsewhere}'", suggestion=elsewhere
+            path,
+            code="unknown-key",
+            message=f"unknown key '{key}' here",
+            fix=f"it belongs at '{elsewhere}'" if elsewhere != key else "it belongs at the top level, not indented",
+            suggestion=elsewhere,
         )
     return document.problem(
         path,

@@ -10,11 +10,11 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The name nearest to `word`, or None when none is near. Near means at most a third of its letters differ, and at least one may."""
     limit = max(1, min(4, len(word) // 3))
     lowered = word.lower().replace("-", "_").replace(" ", "_")
-    letters = _letters(lowered)
-    best: tuple[int, int, int, str] | None = None
+    letters, bare, sorted_letters = _letters(lowered), _bare(lowered), sorted(lowered)
+    best: tuple[int, bool, int, int, str] | None = None
     for name in known:
         low = name.lower()
-        if low == lowered:
+        if low == lowered or _bare(low) == bare:
             return name
         if abs(len(low) - len(lowered)) > limit:
             continue
@@ -24,10 +24,16 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
             continue
         distance = _distance(lowered, low, limit)
         if distance <= limit:
-            rank = (distance, -_common_start(lowered, low), abs(len(low) - len(lowered)), name)
+            rank = (distance, sorted(low) != sorted_letters, -_common_start(lowered, low), abs(len(low) - len(lowered)), name)
             best = rank if best is None else min(best, rank)
             limit = min(limit, distance)
-    return best[3] if best else None
+    return best[4] if best else None
+
+
+@lru_cache(maxsize=4096)
+def _bare(word: str) -> str:
+    """The word without what separates its parts, so that `qwen2.5` is `qwen_25`."""
+    return word.replace("_", "").replace(".", "").replace("-", "")
 
 
 @lru_cache(maxsize=4096)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from runtime.config.document import Document, Path, dotted
 from runtime.config.problem import Problem
 from runtime.config.schema import TrainingConfig
-from runtime.config.shape import field_at, in_words, literals, members
+from runtime.config.shape import field_at, in_words, literals, members, section_of
 from runtime.config.spelling import nearest
 
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
@@ -140,8 +140,8 @@ def _problem(document: Document, path: Path, failures: list[dict[str, Any]], mod
             return document.problem(path, code="out-of-range", message=f"{name} needs {wanted}")
     choices = [str(choice) for choice in literals(annotation)]
     if isinstance(value, str) and choices:
-        suggestion = _GONE.get((name, value)) or nearest(value, choices)
-        fix = f"did you mean '{suggestion}'?" if suggestion else ""
+        suggestion = nearest(value, choices)
+        fix = f"did you mean '{suggestion}'?" if suggestion else _fix(value, annotation)
         return document.problem(
             path,
             code="unknown-name",
@@ -154,7 +154,10 @@ def _problem(document: Document, path: Path, failures: list[dict[str, Any]], mod
             path, code="out-of-range", message=f"{name} is {_shown(value)}, which does not have the form {failures[0]['ctx']['pattern']}"
         )
     return document.problem(
-        path, code="wrong-type", message=f"{name} must be {in_words(annotation)}, found {_shown(value)}", fix=_fix(value, annotation)
+        path,
+        code="wrong-type",
+        message=f"{name} must be {in_words(annotation)}, found {_shown(value)}",
+        fix=_section_fix(path, value, model) or _fix(value, annotation),
     )
 
 
@@ -167,18 +170,39 @@ def _validator_failed(document: Document, error: Exception) -> Problem:
     )
 
 
-# Values that are gone, and what took their place.
-_GONE = {("gradient_checkpointing", "unsloth"): "offload"}
-
 _MISSING_FIXES = {
     "base_model": "Name the model to start from: a Hugging Face id or a folder.",
     "learning_rate": "2e-4 is usual for LoRA, 2e-5 for full fine-tuning.",
 }
 
 
+def _section_fix(path: Path, value: Any, top: type[TrainingConfig]) -> str:
+    """How a section, or a list of sections, is written, where something else stands."""
+    names = [part for part in path if isinstance(part, str)]
+    info, _ = field_at(tuple(names), top)
+    model: Any = top
+    for part in names:
+        model = section_of(model, part) if model is not None and part in model.model_fields else None
+    if model is None or info is None:
+        return ""
+    listed = any(str(kind).startswith("list[") for kind in members(info.annotation)) and not isinstance(path[-1], int)
+    if listed and isinstance(value, dict):
+        return "It is a list: put `- ` before its first key and indent the others like it."
+    first = next(iter(model.model_fields))
+    if isinstance(value, str) and listed:
+        return f"It is a list of sections: write `- {first}: {_shown(value).strip(chr(39))}` on a line of its own."
+    if isinstance(value, str) and first == "path":
+        return f"Write `path: {_shown(value).strip(chr(39))}`, with its other keys below it."
+    return f"It is a section: write its keys below it, such as `{', '.join(list(model.model_fields)[:3])}`."
+
+
 def _fix(value: Any, annotation: Any) -> str:
     words = in_words(annotation)
-    if isinstance(value, str) and "true or false" in words and value.lower() in ("true", "false", "yes", "no", "on", "off"):
+    if (
+        isinstance(value, str)
+        and "true or false" in words.replace("true, false", "true or false")
+        and value.lower() in ("true", "false", "yes", "no", "on", "off")
+    ):
         return "Remove the quotes."
     if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
         return "Put its keys in quotes."

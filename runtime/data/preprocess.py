@@ -30,7 +30,15 @@ def preprocess(config: Any, as_json: bool) -> dict[str, Any]:
         if config.debug:
             _show_tokens(prepared, tokenizer, Console())
     report = asdict(prepared.report)
-    return {"prepared_path": str(prepared.path), **report, "warnings": list(report["warnings"])}
+    data = {"prepared_path": str(prepared.path), **report, "warnings": list(report["warnings"])}
+    if config.push_dataset_to_hub:
+        from runtime.publish.hub.dataset import push_prepared
+
+        with messages.status(f"pushing to {config.push_dataset_to_hub}"):
+            pushed = push_prepared(config, prepared)
+        messages.print(f"pushed and compared: {pushed.url}, commit {pushed.commit[:12]}", markup=False, highlight=False)
+        data["hub"] = {"url": pushed.url, "commit": pushed.commit}
+    return data
 
 
 # As many samples as `debug: true` shows token by token.

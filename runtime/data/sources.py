@@ -13,6 +13,7 @@ import datasets
 import xxhash
 
 from runtime.config.problem import Problem, UserError
+from runtime.model.refusals import refusal
 
 _LOADERS = {
     ".json": "json",
@@ -122,7 +123,7 @@ def load_rows(source: Source, *, keep_in_memory: bool = False) -> datasets.Datas
     except Exception as error:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == 28):
             raise
-        raise UserError(_unreadable(source, error)) from error
+        raise _refused(source, error) or UserError(_unreadable(source, error)) from error
     if len(rows) == 0:
         raise UserError(_problem("no-rows", source, f"split '{source.split}' has no rows", "give a file or a split that has some"))
     return rows
@@ -292,6 +293,13 @@ def _loaded(source: Source) -> datasets.Dataset:
     return datasets.concatenate_datasets(
         [rows.select(range(bound.from_ or 0, len(rows) if bound.to is None else bound.to)) for bound in bounds]
     )
+
+
+def _refused(source: Source, error: Exception) -> UserError | None:
+    if source.loader != "hub":
+        return None
+    revision = source.arguments.get("revision")
+    return refusal(error, name=source.path, option=f"{source.option}.path", revision=revision, what="dataset")
 
 
 def _unreadable(source: Source, error: Exception) -> Problem:

@@ -14,6 +14,7 @@ from runtime.model.kernels import kernels_of
 from runtime.model.placement import Placement, check_placed, placement_of
 from runtime.model.precision import Precision
 from runtime.model.quantization import quantization_of, stored_quantization_of
+from runtime.model.refusals import refusal
 from runtime.model.rows import FrozenRows, freeze_rows, read_pattern
 from runtime.model.untrained import fix_untrained
 from runtime.plugins.hooks import hooks_of
@@ -226,7 +227,8 @@ def _reading(config: Any, load: Any) -> Any:
     except UserError:
         raise
     except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
-        raise UserError(_why_unreadable(name, error)) from error
+        refused = None if is_local(name) else refusal(error, name=name, option="base_model", revision=config.revision_of_model)
+        raise (refused or UserError(_why_unreadable(name, error))) from error
 
 
 def _why_unreadable(name: str, error: Exception) -> Problem:
@@ -239,23 +241,6 @@ def _why_unreadable(name: str, error: Exception) -> Problem:
             place=name,
             message=f"cannot load a model from this folder: {said}",
             fix="it must hold config.json and the weights as safetensors",
-        )
-    lowered = str(error).lower()
-    if "gated" in lowered or "401" in lowered or "403" in lowered:
-        return Problem(
-            code="credentials",
-            path="base_model",
-            place=name,
-            message="the Hub refuses this model to us: it is gated or private",
-            fix="accept its licence on the Hub and set HF_TOKEN (launch.secrets: [HF_TOKEN])",
-        )
-    if "connect" in lowered or "offline" in lowered or "timed out" in lowered or "resolve" in lowered:
-        return Problem(
-            code="unreachable",
-            path="base_model",
-            place=name,
-            message="this is not a folder here, and the Hugging Face Hub cannot be reached",
-            fix="check the path or the network; a downloaded folder works offline",
         )
     return Problem(
         code="missing-file",

@@ -16,8 +16,11 @@ WAIT_S = 5.0
 def go_offline_if_alone(config: Any) -> bool:
     """Whether the Hub libraries of this process were told to use their cache alone: the recipe names the Hub, and the Hub cannot be reached.
 
-    Must run before huggingface_hub is imported, which reads the setting once. Behind a proxy nothing is tried.
+    Must run before huggingface_hub is imported, which reads the setting once. Behind a proxy nothing is tried, and a recipe that writes to the Hub
+    goes on asking it.
     """
+    if config.hub_model_id or config.push_dataset_to_hub:
+        return False
     if "HF_HUB_OFFLINE" in os.environ or "huggingface_hub" in sys.modules or any(name.lower().endswith("_proxy") for name in os.environ):
         return False
     names = [config.base_model, config.tokenizer_config, *(getattr(dataset, "path", None) for dataset in config.datasets or ())]

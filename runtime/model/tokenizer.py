@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from runtime.config.problem import Problem, UserError
 from runtime.data.templates import chat_template_text
+from runtime.model.refusals import refusal
 
 _LOG = logging.getLogger(__name__)
 
@@ -107,7 +108,9 @@ def _loaded(name: str, config: Any) -> PreTrainedTokenizerBase:
         loaded: PreTrainedTokenizerBase = kind.from_pretrained(name, **arguments)
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise UserError(
+        revision = arguments.get("revision")
+        refused = None if folder.is_dir() else refusal(error, name=name, option=_option(config), revision=revision)
+        raise refused or UserError(
             Problem(
                 code="unreadable",
                 message=f"cannot load the tokenizer of {name}: {reason[:400]}",

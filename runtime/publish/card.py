@@ -11,6 +11,7 @@ from typing import Any
 from runtime.config.resources import data_dir
 from runtime.model.load import is_local, seed_of
 
+FACTS = "facts.json"
 _LIBRARIES = ("torch", "transformers", "peft", "datasets", "finetune-launcher")
 
 
@@ -37,6 +38,7 @@ class Facts:
     final_loss: float | None
     eval_loss: float | None
     versions: dict[str, str]
+    repository: str = ""
 
     @classmethod
     def of(cls, config: Any, *, run: str, steps: int, epochs: float, rows: int, final_loss: float | None, eval_loss: float | None) -> Facts:
@@ -65,12 +67,24 @@ class Facts:
             final_loss=final_loss,
             eval_loss=eval_loss,
             versions=_versions(),
+            # A name without its owner is of no use to a reader.
+            repository=config.hub_model_id if config.hub_model_id and "/" in config.hub_model_id else "",
         )
 
 
 def write_card(folder: Path, facts: Facts, *, merged: bool = False) -> None:
-    """Write the card as `README.md` into `folder`; `merged` when the adapter there has been merged into its base."""
+    """Write the card as `README.md` into `folder`, and its facts beside it; `merged` when the adapter there has been merged into its base."""
     (folder / "README.md").write_text(render_card(facts, merged=merged), encoding="utf-8")
+    (folder / FACTS).write_text(json.dumps(asdict(facts), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_facts(folder: Path) -> Facts | None:
+    """The facts of the card in `folder`; None where a version of before kept none."""
+    file = folder / FACTS
+    if not file.is_file():
+        return None
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    return Facts(**{name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()})
 
 
 def render_card(facts: Facts, *, merged: bool = False) -> str:

@@ -11,6 +11,7 @@ from runtime.checkpoint.retention import discard
 from runtime.checkpoint.sealing import open_staging, seal
 from runtime.checkpoint.staging import sweep_staging
 from runtime.config.problem import Problem, UserError
+from runtime.publish.card import read_facts, write_card
 from runtime.publish.trained import is_adapter, load_base, load_trained_tokenizer, require_sealed, this_device
 
 
@@ -54,9 +55,10 @@ def merge(config: Any, final: Path) -> Path:
     with open_staging(final) as staging:
         merged.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
-        for name in ("config.yml", "README.md"):
-            if (final / name).is_file():
-                (staging / name).write_bytes((final / name).read_bytes())
+        if (final / "config.yml").is_file():
+            (staging / "config.yml").write_bytes((final / "config.yml").read_bytes())
+        if (facts := read_facts(final)) is not None:
+            write_card(staging, facts, merged=True)
         if target.exists():
             discard(target)
         seal(

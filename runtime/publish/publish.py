@@ -1,4 +1,4 @@
-"""What happens after training: merge, verify, send, and say so."""
+"""What happens after training: merge, verify, send, push, and say so."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from runtime.checkpoint.manifest import read_manifest
+from runtime.config.problem import UserError
 from runtime.events import EventLog
 from runtime.publish.delivery import deliver
+from runtime.publish.hub.publishing import push_model
 from runtime.publish.merge import merge
 from runtime.publish.trained import is_adapter, require_sealed
 from runtime.publish.verify import verify_model
@@ -15,9 +17,9 @@ from runtime.training.folder import RunFolder
 
 
 def publish(config: Any) -> Path:
-    """The folder of the model that is ready to use: merged if the recipe says so and there is an adapter, verified if it says so, and in `launch.storage`.
+    """The folder of the model that is ready to use: merged if the recipe says so and there is an adapter, verified if it says so, in `launch.storage`, and on the Hub.
 
-    Raises UserError with exit code 7 when the trained model turns out not to be usable, or its store does not take it.
+    Raises UserError with exit code 7 when the trained model turns out not to be usable, or its store or the Hub does not take it.
     """
     folder = RunFolder(path=Path(config.output_dir).expanduser())
     require_sealed(folder.final)
@@ -35,4 +37,10 @@ def publish(config: Any) -> Path:
         events.append("stage", step, name="upload")
         url = deliver(config, [folder.final] if ready == folder.final else [folder.final, ready], events=events)
         events.append("published", step, url=url)
+    try:
+        push_model(config, ready, events=events)
+    except UserError as error:
+        # The run's supervisor learns from it what its record is to say.
+        events.append("failed", step, message="; ".join(problem.message for problem in error.problems), fix=error.problems[0].fix)
+        raise
     return ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,6 @@ PASSED: dict[str, str] = {
     "adam_beta1": "adam_beta1",
     "adam_beta2": "adam_beta2",
     "adam_epsilon": "adam_epsilon",
-    "auto_find_batch_size": "auto_find_batch_size",
     "dataloader_drop_last": "dataloader_drop_last",
     "dataloader_num_workers": "dataloader_num_workers",
     "dataloader_pin_memory": "dataloader_pin_memory",
@@ -135,7 +135,10 @@ def training_arguments(config: Any, cadence: Cadence, precision: Precision, *, s
         "output_dir": str(scratch),
         "use_cpu": not cuda,
         "per_device_train_batch_size": cadence.micro_batch_size,
-        "per_device_eval_batch_size": config.eval_batch_size or cadence.micro_batch_size,
+        # Where the recipe's micro batch did not fit, a larger batch of an evaluation may not either.
+        "per_device_eval_batch_size": min(
+            config.eval_batch_size or cadence.micro_batch_size, cadence.micro_batch_size if cadence.lowered else math.inf
+        ),
         "gradient_accumulation_steps": cadence.gradient_accumulation_steps,
         "num_train_epochs": float(config.num_epochs),
         "max_steps": config.max_steps if config.max_steps and config.max_steps > 0 else -1,

@@ -12,7 +12,7 @@ from runtime.model.liger import apply_liger
 from runtime.model.load import load_model, seed_of, unfreeze_only
 from runtime.model.norms import raise_norms
 from runtime.model.origin import Origin, origin_of
-from runtime.model.precision import Precision, choose_precision
+from runtime.model.precision import Precision
 from runtime.model.rows import FrozenRows
 from runtime.model.tiled_mlp import tile_mlps
 from runtime.plugins.hooks import hooks_of
@@ -23,15 +23,18 @@ from runtime.training.chaos import Chaos, parse_chaos
 from runtime.training.compiling import compiler_settings
 from runtime.training.grokfast import grokfast_of
 from runtime.training.health import Improvement, LossWatch, Sweep
+from runtime.training.interval import SaveBeat, preemption_hours
 from runtime.training.job import Job
 from runtime.training.losses.choice import loss_of
 from runtime.training.optimizer import rates_of
 from runtime.training.optimizers.named import named_optimizer
 from runtime.training.optimizers.packages import allow_state
+from runtime.training.probe import probe_of
 from runtime.training.relora import check_layers, relora_of
 from runtime.training.schedule import schedule_of
+from runtime.training.session import Session
 from runtime.training.swanlab import swanlab_of
-from runtime.training.trainer import RunTrainer, Session
+from runtime.training.trainer import RunTrainer
 from runtime.training.trainer_class import trainer_class
 from runtime.training.watchers import watchers
 
@@ -86,14 +89,6 @@ def load_learner(config: Any, tokenizer: PreTrainedTokenizerBase, *, precision: 
     return Learner(model=adapted, origin=origin, initial=adapter_state(adapted) if changes_base(adapted) else None)
 
 
-def machine_precision(config: Any) -> Precision:
-    """The recipe's precision on this machine."""
-    import torch
-
-    cuda = torch.cuda.is_available()
-    return choose_precision(config, cuda=cuda, bf16_supported=cuda and torch.cuda.is_bf16_supported())
-
-
 def assemble(
     job: Job,
     learner: Learner,
@@ -130,12 +125,14 @@ def assemble(
         frozen_rows=learner.frozen_rows,
         loss=loss_of(config),
         teacher=_online_teacher(config, learner.model),
+        probe=probe_of(job, cuda=cuda),
         compiler=compiler_settings(config),
         offloading=activations.offloading(learner.model, config),
         hooks=hooks,
         saver=saver,
         stop=job.stop,
         chaos=Chaos(parse_chaos(job.surroundings.chaos), job.folder.chaos),
+        beat=_beat(job),
         progress=job.progress,
         events=job.events,
         notice_file=job.surroundings.notice,
@@ -169,6 +166,11 @@ def assemble(
     for callback in hooks.callbacks("add_callbacks_post_trainer", trainer):
         trainer.add_callback(callback)
     return trainer
+
+
+def _beat(job: Job) -> SaveBeat | None:
+    hours = preemption_hours(job.config, job.surroundings.notices)
+    return None if hours is None else SaveBeat(preemption_h=hours, emit=job.emit)
 
 
 def _online_teacher(config: Any, model: Any) -> TeacherServer | None:

@@ -17,7 +17,7 @@ def explain(error: BaseException, *, output_dir: Path) -> UserError:
     if isinstance(error, UserError):
         return error
     text = str(error).strip()
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(sign in text.lower() for sign in _NO_MEMORY):
+    if ran_out_of_memory(error):
         return UserError(_out_of_memory(text), exit_code=ExitCode.TRAINING_FAILED)
     if any(sign in text.lower() for sign in _DISK_FULL) or looks_full(error, output_dir):
         return disk_error(OSError(28, "No space left on device"), output_dir)
@@ -30,6 +30,15 @@ def explain(error: BaseException, *, output_dir: Path) -> UserError:
             fix="LAUNCHER_DEBUG=1 shows where",
         ),
         exit_code=ExitCode.TRAINING_FAILED,
+    )
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine had no memory left."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(sign in str(error).lower() for sign in _NO_MEMORY)
     )
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.checkpoint.layout import CHECKPOINTS, FINAL, step_folder
+from runtime.checkpoint.layout import CHECKPOINTS, FINAL, WEIGHTS, step_folder
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.record import read_record, write_atomic
 
@@ -35,6 +35,11 @@ class RunFolder:
     def final(self) -> Path:
         """The trained model."""
         return self.path / FINAL
+
+    @property
+    def weights(self) -> Path:
+        """The weights alone of a newer step than any checkpoint, where a notice left no time for more."""
+        return self.path / WEIGHTS
 
     @property
     def merged(self) -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from runtime.events import EventLog
 from runtime.training.folder import RunFolder
+from runtime.training.interval import VARIABLE as PREEMPTION_H
+from runtime.training.preemption.choice import ENDPOINT, VARIABLE
 from runtime.training.processes import Rank
 from runtime.training.progress import Progress
 from runtime.training.stop import StopRequest
@@ -24,6 +26,8 @@ class Surroundings:
     chaos: str = ""
     verdict: Path | None = None
     debug: bool = False
+    notices: Mapping[str, str] = field(default_factory=lambda: {VARIABLE: "none"})
+    """The variables that say where notices of a preemption come from, and how often to expect one."""
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Surroundings:
@@ -36,6 +40,7 @@ class Surroundings:
             chaos=environment.get("LAUNCHER_CHAOS", ""),
             verdict=Path(verdict) if verdict else None,
             debug=environment.get("LAUNCHER_DEBUG") == "1",
+            notices={name: environment[name] for name in (VARIABLE, ENDPOINT, PREEMPTION_H) if environment.get(name)},
         )
 
     @property

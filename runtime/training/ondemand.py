@@ -16,7 +16,7 @@ from runtime.config.problem import Problem, UserError
 if TYPE_CHECKING:
     import torch
 
-    from runtime.training.trainer import Session
+    from runtime.training.session import Session
 
 
 class OnDemand(TrainerCallback):
@@ -47,8 +47,9 @@ class OnDemand(TrainerCallback):
         self._session.progress.say(f"step {state.global_step:,}: a checkpoint was asked for")
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002 - the Trainer's signature
-        """The checkpoint is sealed: the request is answered."""
+        """Once the checkpoint is sealed, the request is answered."""
         if self._asked and self._session.rank.is_main:
+            self._session.saver.settle()
             with suppress(OSError):
                 self._trigger.unlink(missing_ok=True)
         self._asked = False

@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 from runtime.record import write_atomic
 
 if TYPE_CHECKING:
-    from runtime.training.trainer import Session
+    from runtime.training.session import Session
 
 FOLDER = "profile"
 _SYNC_SIGN = "synchronizing CUDA operation"

@@ -64,6 +64,17 @@ def find_start(config: Any, folder: RunFolder, *, supervised: bool, stores: Sequ
 
 def _named(name: str, folder: RunFolder) -> Start:
     path = Path(name).expanduser()
+    if is_sealed(path) and read_manifest(path).kind == "weights":
+        raise UserError(
+            Problem(
+                code="weights-only",
+                path="resume_from_checkpoint",
+                place=name,
+                message="these are weights alone, saved when there was no time for the optimizer's state: training cannot go on from them exactly",
+                fix="resume from the newest checkpoint in checkpoints/, or begin a new training from these weights with lora_model_dir "
+                "(an adapter) or base_model",
+            )
+        )
     if not (path / "trainer_state.json").is_file():
         raise UserError(
             Problem(

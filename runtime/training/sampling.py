@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 
 from runtime.model.load import seed_of
 from runtime.training.answers import Answer, Question, Writing, questions, write_answers
+from runtime.training.boundary import Wish, agreed
 from runtime.training.scores import Scores
 from runtime.training.tables import send_table
 from runtime.training.trainer import EvaluationStopped
@@ -86,7 +87,7 @@ class Sampling(TrainerCallback):
             )
 
     def _answer_stops(self) -> None:
-        if self._trainer.is_in_train and self._trainer.stop_agreed():
+        if self._trainer.is_in_train and agreed(self._trainer.session, self._trainer.args.device) is Wish.STOP:
             raise EvaluationStopped
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -35,6 +36,11 @@ class Notice:
         return None if self.deadline_at is None else self.deadline_at - now
 
 
+def most_urgent(notices: Sequence[Notice]) -> Notice:
+    """Of several reasons to stop, the one that leaves least time; without a deadline, a preemption before a plain wish."""
+    return min(notices, key=lambda notice: (math.inf if notice.deadline_at is None else notice.deadline_at, notice.kind != "preempt"))
+
+
 def read_notice(path: Path) -> Notice | None:
     """The notice a supervisor left, None when there is none or it cannot be read."""
     try:
@@ -55,9 +61,12 @@ class StopRequest:
         self.requested = False
         self.deferred = False
         self.notice: Notice | None = None
+        self.save_soon = False
+        """Somebody expects this machine to go: the next step boundary should save, and training goes on."""
         self._clock = clock
         self._leave = leave
         self._asked_at = 0.0
+        self._signals = 0
 
     def install(self) -> None:
         """Take SIGTERM and SIGINT from now on."""
@@ -67,7 +76,9 @@ class StopRequest:
     def on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
         """Note the request, or leave at once when it is the second."""
         now = self._clock()
-        if self.requested:
+        self._signals += 1
+        # A cloud that gave notice sends a signal as well, when it shuts the machine down: that is not a second wish to stop.
+        if self.requested and self._signals > 1:
             if now - self._asked_at > SAME_REQUEST_S:
                 self._leave(int(ExitCode.INTERRUPTED))
             return
@@ -78,6 +89,18 @@ class StopRequest:
     def ask(self, notice: Notice) -> None:
         """Stop at the next step boundary for the reason in `notice`."""
         self.requested, self._asked_at, self.notice = True, self._clock(), notice
+
+    def warn(self, notice: Notice) -> None:
+        """As `ask`, from any thread. Where there is no training state to save yet, the main thread is interrupted as by a signal."""
+        if self.requested:
+            # Only how much time is left is news; a plain request to stop had no end.
+            self.notice = notice if self.notice is None else most_urgent([self.notice, notice])
+            return
+        self.notice = notice
+        if self.deferred or signal.getsignal(signal.SIGTERM) != self.on_signal:
+            self.requested, self._asked_at = True, self._clock()
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def why(self, notice_file: Path | None) -> Notice:
         """The reason: given with the request, or left in `notice_file`, or a plain stop."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from runtime.checkpoint.lease import Lease
+from runtime.checkpoint.patience import patiently
 from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.upload import Uploader
 from runtime.config.problem import ExitCode, Problem, UserError
@@ -31,7 +33,10 @@ def sending(job: Job, store: RunStore | None) -> Iterator[Uploader | None]:
     if store is None:
         yield None
         return
-    uploader = Uploader(store, attempt=job.surroundings.attempt, on_event=job.emit)
+    # What the store honours, and whether it lets us write, is found out before hours of training depend on it.
+    patiently(lambda: store.store.capabilities, store.url())
+    attempt = job.surroundings.attempt
+    uploader = Uploader(store, attempt=attempt, on_event=job.emit, lease=Lease(store, attempt=attempt))
     try:
         yield uploader
     except BaseException:

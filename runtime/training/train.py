@@ -21,9 +21,12 @@ from runtime.publish.card import Facts
 from runtime.training.cadence import Cadence, cadence_of
 from runtime.training.failure import explain
 from runtime.training.folder import RunFolder, claimed, write_config
+from runtime.training.interval import preemption_hours
 from runtime.training.job import Job, Surroundings
+from runtime.training.preemption.watching import watching
 from runtime.training.processes import Rank, read_verdict, write_verdict
 from runtime.training.progress import Progress, duration
+from runtime.training.pushes import await_copies, copying, open_repository, push_data, push_final
 from runtime.training.quiet import quiet_libraries
 from runtime.training.resume import Start, find_start
 from runtime.training.saving import Saver
@@ -69,10 +72,13 @@ def _outcome(job: Job) -> tuple[ExitCode, tuple[Problem, ...]]:
     from runtime.training.telemetry import serving_metrics
 
     try:
-        with serving_metrics(job):
+        with watching(job), serving_metrics(job):
             code = _train(job)
             return (_benchmark(job) if code == ExitCode.OK else code), ()
     except StopNow:
+        if job.stop.notice is not None and job.stop.notice.kind == "preempt":
+            left = job.stop.notice.left_s(time.time())
+            job.emit("preempted", deadline_s=None if left is None else round(left, 3), reason=job.stop.notice.reason, saves="keep")
         job.progress.say("stopped before training began")
         job.emit("stopped")
         return ExitCode.INTERRUPTED, ()
@@ -104,12 +110,14 @@ def _train(job: Job) -> ExitCode:
     import torch
 
     from runtime.model.liger import require_liger
+    from runtime.model.precision import machine_precision
     from runtime.training.arguments import tracker_environment
-    from runtime.training.assemble import assemble, load_learner, machine_precision
+    from runtime.training.assemble import assemble, load_learner
     from runtime.training.final import final_is_there
     from runtime.training.losses.choice import loss_of
     from runtime.training.machine import fit_for, this_machine, together
     from runtime.training.optimizers.packages import require_package
+    from runtime.training.probe import kept_cadence
     from runtime.training.swanlab import require_swanlab
     from runtime.training.targeting import keep_layers, target_layers
     from runtime.training.watchers import refuse_unready
@@ -127,6 +135,7 @@ def _train(job: Job) -> ExitCode:
         lambda: loss_of(config),
         lambda: refuse_unready(config, main=rank.is_main),
     )
+    repository = open_repository(job)
     os.environ.update(tracker_environment(config))
     _join(rank, cuda=cuda, timeout_s=config.ddp_timeout or 1800)
     if rank.is_main:
@@ -140,7 +149,8 @@ def _train(job: Job) -> ExitCode:
     tokenizer = load_tokenizer(config)
     prepared = _prepare(job, tokenizer)
     evaluates = prepared.validation is not None and len(prepared.validation) > 0
-    cadence = cadence_of(config, rows=len(prepared.train), world_size=rank.world_size, evaluates=evaluates)
+    timed_saves = preemption_hours(config, job.surroundings.notices) is not None
+    cadence = cadence_of(config, rows=len(prepared.train), world_size=rank.world_size, evaluates=evaluates, timed_saves=timed_saves)
 
     hashed = config_hash(config)
     store = open_run_store(config, job.run) if rank.is_main else None
@@ -149,6 +159,7 @@ def _train(job: Job) -> ExitCode:
         if rank.is_main
         else None
     )
+    cadence = kept_cadence(config, cadence, start.checkpoint, rows=len(prepared.train), world_size=rank.world_size)
     for warning in start.warnings:
         job.progress.say(f"warning: {warning}")
     if start.checkpoint is None and start.skipped:
@@ -158,7 +169,7 @@ def _train(job: Job) -> ExitCode:
     precision = machine_precision(config)
     learner = load_learner(config, tokenizer, precision=precision, device=f"cuda:{rank.local}" if cuda else "cpu")
     targeted = target_layers(job, learner.model, tokenizer, precision=precision, checkpoint=start.checkpoint)
-    with sending(job, store) as uploader:
+    with sending(job, store) as uploader, copying(job, repository) as copies:
         saver = Saver(
             folder=folder,
             rank=rank,
@@ -169,10 +180,15 @@ def _train(job: Job) -> ExitCode:
             attempt=job.surroundings.attempt,
             limit=config.save_total_limit,
             uploader=uploader,
+            copies=copies,
         )
+        if job.events is not None:
+            job.events.listeners.append(saver.pace.hear)
         if uploader is not None and start.checkpoint is not None:
             # It may have been sealed here a moment before the last death, and not sent; what the store already has is not sent again.
             uploader.submit(start.checkpoint)
+        if copies is not None and start.checkpoint is not None:
+            copies.submit(start.checkpoint)
         trainer = assemble(
             job, learner, tokenizer, prepared, cadence, precision=precision, saver=saver, cuda=cuda, fresh=start.checkpoint is None
         )
@@ -182,7 +198,10 @@ def _train(job: Job) -> ExitCode:
         if trainer.session.stopped is not None:
             step = trainer.state.global_step
             left = trainer.session.stopped.left_s(saver.now())
-            await_sent(job, uploader, patience_s=STOP_WAIT_S if left is None else max(0.0, left - 2.0))
+            patience_s = STOP_WAIT_S if left is None else max(0.0, left - 2.0)
+            await_sent(job, uploader, patience_s=patience_s)
+            # What is left of a notice belongs to the store, which a resume depends on.
+            await_copies(job, copies, patience_s=patience_s if left is None else 0.0)
             if trainer.session.reaper is not None:
                 trainer.session.reaper.cancel()
             job.emit("stopped", step)
@@ -195,6 +214,8 @@ def _train(job: Job) -> ExitCode:
         hooks.tell("post_train", learner.model)
         _tell_trained(job, trainer, seconds=time.monotonic() - began)
         require_sent(job, uploader)
+        await_copies(job, copies, patience_s=STOP_WAIT_S)
+    push_final(job)
     if hooks.has("post_train_unload"):
         del trainer, learner, saver
         gc.collect()
@@ -225,6 +246,10 @@ def _go(job: Job, trainer: RunTrainer, cadence: Cadence, start: Start) -> bool:
         trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
     except EvaluationStopped:
         raise StopNow from None
+    finally:
+        # Where training failed, that is the news; the checkpoint before is sealed all the same.
+        with suppress(UserError):
+            session.saver.settle()
     job.progress.end()
     return False
 
@@ -283,6 +308,7 @@ def _prepare(job: Job, tokenizer: Any) -> Prepared:
     for warning in report.pop("warnings"):
         job.progress.say(f"warning: {warning['where']}: {warning['message']}")
     job.emit("prepared", **report)
+    push_data(job, prepared)
     if job.config.debug:
         from runtime.data.preview import first_sample, token_lines
 

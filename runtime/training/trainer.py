@@ -4,113 +4,31 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from threading import Timer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainerCallback, TrainerState
+from transformers import Trainer, TrainerState
 
-from runtime.events import EventLog
 from runtime.model.adapter import load_adapter_weights, save_adapter
-from runtime.model.rows import FrozenRows, hold
-from runtime.plugins.hooks import Hooks
+from runtime.model.rows import hold
+from runtime.training.boundary import StepBoundary, Wish, agreed, request_end
 from runtime.training.cadence import Cadence
-from runtime.training.chaos import Chaos, kill_after, kill_now
-from runtime.training.health import Improvement, LossWatch, Sweep
 from runtime.training.ledger import LossLedger, count_tokens
-from runtime.training.losses.choice import RunLoss
 from runtime.training.losses.teacher import TEACHER_COLUMNS, taken_from
-from runtime.training.optimizer import Rates, parameter_groups
-from runtime.training.optimizers.named import Named
+from runtime.training.optimizer import parameter_groups
 from runtime.training.order import EpochOrder
-from runtime.training.processes import Rank
-from runtime.training.progress import Progress
-from runtime.training.relora import ReLoRA, load_base, save_base
-from runtime.training.saving import Saver
-from runtime.training.schedule import Schedule, curve_of, library_curve
-from runtime.training.stop import Notice, StopRequest
-
-if TYPE_CHECKING:
-    from runtime.training.losses.server import TeacherServer
-
-SESSION = "session.json"
+from runtime.training.relora import load_base, save_base
+from runtime.training.schedule import curve_of, library_curve
+from runtime.training.session import SESSION, Session
 
 
 class EvaluationStopped(Exception):  # noqa: N818 - a request, not an error
     """A stop request reached the run inside an evaluation."""
-
-
-@dataclass(kw_only=True)
-class Session:
-    """What a run carries besides Hugging Face's trainer state. All of it is in every checkpoint, except what is given anew at each start."""
-
-    cadence: Cadence
-    rank: Rank
-    rates: Rates
-    schedule: Schedule
-    optimizer: Named | None = None
-    relora: ReLoRA | None = None
-    frozen_rows: tuple[FrozenRows, ...] = ()
-    saver: Saver
-    stop: StopRequest
-    chaos: Chaos
-    progress: Progress
-    events: EventLog | None
-    notice_file: Path | None = None
-    hooks: Hooks = field(default_factory=Hooks)
-    watch: LossWatch = field(default_factory=LossWatch)
-    improvement: Improvement = field(default_factory=Improvement)
-    sweep: Sweep = field(default_factory=Sweep)
-    # What else is written into every checkpoint, by the process that writes.
-    keeps: list[Callable[[Path], None]] = field(default_factory=list)
-    takes_up: list[Callable[[Path], None]] = field(default_factory=list)
-    loss: RunLoss | None = None
-    teacher: TeacherServer | None = None
-    compiler: dict[str, Any] = field(default_factory=dict)
-    offloading: AbstractContextManager[Any] = field(default_factory=nullcontext)
-    load_best: bool = False
-    evaluation_due: int | None = None
-    ended: bool = False
-    stopped: Notice | None = None
-    reaper: Timer | None = None
-    final_loss: float | None = None
-    eval_loss: float | None = None
-
-    def emit(self, kind: str, step: int | None = None, **fields: Any) -> None:
-        """Append an event, on the one process that writes."""
-        if self.events is not None:
-            self.events.append(kind, step, **fields)
-
-    def dump(self) -> dict[str, Any]:
-        """The part that a checkpoint keeps."""
-        return {
-            "evaluation_due": self.evaluation_due,
-            "ended": self.ended,
-            "without_improvement": self.improvement.without,
-            "high_losses": self.watch.high_in_a_row,
-            "final_loss": self.final_loss,
-            "eval_loss": self.eval_loss,
-            "plugins": self.hooks.state(),
-        }
-
-    def load(self, folder: Path) -> None:
-        """Take up what the checkpoint in `folder` kept."""
-        file = folder / SESSION
-        if not file.is_file():
-            return
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        self.evaluation_due, self.ended = kept["evaluation_due"], kept["ended"]
-        self.improvement.without = kept["without_improvement"]
-        self.watch.high_in_a_row = kept["high_losses"]
-        self.final_loss, self.eval_loss = kept["final_loss"], kept["eval_loss"]
-        self.hooks.load_state(kept.get("plugins", {}))
-        for take_up in self.takes_up:
-            take_up(folder)
 
 
 class RunTrainer(Trainer):
@@ -119,9 +37,11 @@ class RunTrainer(Trainer):
     def __init__(self, *, session: Session, **kwargs: Any) -> None:
         self.session = session
         self._order: EpochOrder | None = None
+        # Micro batches that took the place of one.
+        self._finer = 1
         super().__init__(**kwargs)
         self.ledger = LossLedger(reduce=session.rank.reduce, memory_gib=peak_memory_gib)
-        self.add_callback(_StepBoundary(self))
+        self.add_callback(StepBoundary(self))
 
     def _build_accelerator_args(self, **kwargs: Any) -> dict[str, Any]:
         settings = super()._build_accelerator_args(**kwargs)
@@ -211,9 +131,33 @@ class RunTrainer(Trainer):
         self._order = EpochOrder(len(rows), seed=self.args.seed, lengths=lengths, group=group)
         return self._order
 
+    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None) -> tuple[Any, Any]:
+        model, train_dataloader = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        if self.session.probe is not None:
+            cadence = self.session.probe.settle(self, model)
+            if cadence is not self.session.cadence:
+                train_dataloader = self._lower(cadence, train_dataloader)
+        return model, train_dataloader
+
+    def _lower(self, cadence: Cadence, loader: Any) -> Any:
+        """The loader to use from here on in place of `loader`: of smaller micro batches, of which a step has more."""
+        args = self.args
+        self._finer = cadence.gradient_accumulation_steps // args.gradient_accumulation_steps
+        args.per_device_train_batch_size, args.gradient_accumulation_steps = cadence.micro_batch_size, cadence.gradient_accumulation_steps
+        args.per_device_eval_batch_size = min(args.per_device_eval_batch_size, cadence.micro_batch_size)
+        self._train_batch_size = self.state.train_batch_size = args.train_batch_size
+        self.session.cadence = cadence
+        self.accelerator._dataloaders.remove(loader)
+        self.callback_handler.train_dataloader = self.get_train_dataloader()
+        return self.callback_handler.train_dataloader
+
     def _run_epoch(self, *args: Any, epoch: int, **kwargs: Any) -> None:
         if self._order is not None:
             self._order.enter(epoch)
+        if self._finer > 1:
+            # Counted before the micro batch was lowered.
+            kwargs["steps_in_epoch"] = len(kwargs["train_dataloader"])
+            kwargs["steps_trained_in_current_epoch"] *= self._finer
         super()._run_epoch(*args, epoch=epoch, **kwargs)
 
     def _maybe_log_save_evaluate(
@@ -252,7 +196,7 @@ class RunTrainer(Trainer):
             metrics = self._evaluate(None, None)
         except EvaluationStopped:
             self.session.evaluation_due = self.state.global_step
-            self.request_end(self.session.rank.share(self.session.stop.why(self.session.notice_file)))
+            request_end(self)
         else:
             self._determine_best_metric(metrics, None)
 
@@ -286,7 +230,7 @@ class RunTrainer(Trainer):
 
     def prediction_step(self, *args: Any, **kwargs: Any) -> Any:
         """One evaluation batch; a stop request ends the evaluation here."""
-        if self.is_in_train and self.stop_agreed():
+        if self.is_in_train and agreed(self.session, self.args.device) is Wish.STOP:
             raise EvaluationStopped
         return super().prediction_step(*args, **kwargs)
 
@@ -301,23 +245,18 @@ class RunTrainer(Trainer):
             self.control.should_training_stop = self.control.should_save = True
         return best
 
-    def stop_agreed(self) -> bool:
-        """Whether any process of the run was asked to stop; the answer is the same on all of them."""
-        session = self.session
-        if session.rank.world_size == 1:
-            return session.stop.requested
-        flag = torch.tensor([int(session.stop.requested)], device=self.args.device)
-        return bool(session.rank.reduce(flag, "max").item())
-
     # Checkpoints
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ARG002 - the Trainer's signature
+        session, step = self.session, self.state.global_step
         self._read_losses()
         self.store_flos()
         resume_clock = self.ledger.pause()
-        self.session.saver.save(
-            self.state.global_step, self._write_checkpoint, keep=self.state.best_global_step if self.session.load_best else None
-        )
+        if session.ending is not None and session.ending.what == "weights":
+            session.saver.save_weights(step, self._write_weights)
+        else:
+            sends = session.ending is None or session.ending.sends
+            session.saver.save(step, self._write_checkpoint, keep=self.state.best_global_step if session.load_best else None, sends=sends)
         resume_clock()
 
     def _write_checkpoint(self, folder: Path) -> None:
@@ -332,6 +271,11 @@ class RunTrainer(Trainer):
             for keep in self.session.keeps:
                 keep(folder)
             (folder / SESSION).write_text(json.dumps(self.session.dump()), encoding="utf-8")
+
+    def _write_weights(self, folder: Path) -> None:
+        # The run ends here, so nothing has to be able to go on from the weights that are shown.
+        self.show_weights()
+        self.save_model(str(folder), _internal_call=True)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         # The Trainer would also pickle its arguments into every checkpoint; config.yml says the same and cannot run code.
@@ -393,63 +337,6 @@ class RunTrainer(Trainer):
         self.load_weights(checkpoint)
         if self.session.evaluation_due == self.state.global_step and self.eval_dataset is not None:
             self.evaluate_now()
-
-    def request_end(self, notice: Notice) -> None:
-        """End training after this step and remember why; seals unless the time left is shorter than a save takes."""
-        session, step = self.session, self.state.global_step
-        session.stopped = notice
-        left = notice.left_s(session.saver.now())
-        if self.control.should_evaluate:
-            self.control.should_evaluate, session.evaluation_due = False, step
-        enough = session.rank.share(left is None or left > session.saver.last_save_s)
-        self.control.should_save = enough
-        self.control.should_training_stop = True
-        if notice.kind == "preempt":
-            session.emit("preempted", step, deadline_s=None if left is None else round(left, 3), reason=notice.reason)
-        if not enough:
-            session.progress.say(
-                f"{left:.1f} s are left and a save takes {session.saver.last_save_s:.1f} s: keeping the last sealed checkpoint"
-            )
-
-
-class _StepBoundary(TrainerCallback):
-    """What happens between two optimizer steps: planned deaths, stops, and the beat of saving."""
-
-    def __init__(self, trainer: RunTrainer) -> None:
-        self._trainer = trainer
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002 - the Trainer's signature
-        """Decide what follows optimizer step `state.global_step`."""
-        trainer, session, step = self._trainer, self._trainer.session, state.global_step
-        blow = session.chaos.due(step)
-        if blow is not None:
-            session.chaos.strike(blow, writes=session.rank.is_main)
-            session.rank.barrier()
-            session.progress.say(f"chaos: {blow.text}")
-            if blow.kind == "kill":
-                kill_now()
-            session.stop.ask(Notice(kind="preempt", deadline_at=session.saver.now() + blow.deadline_s, reason=f"chaos {blow.text}"))
-            session.reaper = kill_after(blow.deadline_s)
-        last = step >= state.max_steps
-        if session.relora is not None and session.relora.due(step, last=last):
-            session.relora.restart(trainer.accelerator.unwrap_model(trainer.model), trainer.optimizer, step)
-            session.emit("adapter_restarted", step)
-        session.sweep.after_step(step, evaluates=control.should_evaluate, epoch_ends=step % session.cadence.steps_per_epoch == 0)
-        control.should_save = session.cadence.saves_at(step) or (last and session.cadence.save_steps > 0)
-        if not last and trainer.stop_agreed():
-            trainer.request_end(session.rank.share(session.stop.why(session.notice_file)))
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002 - the Trainer's signature
-        """Make up for an evaluation that a stop left out."""
-        trainer, session = self._trainer, self._trainer.session
-        session.stop.deferred = True
-        if session.evaluation_due is not None and session.evaluation_due == state.global_step and trainer.eval_dataset is not None:
-            trainer.evaluate_now()
-            control.should_save = False
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002 - the Trainer's signature
-        """Training is over, the model is not saved yet."""
-        self._trainer.ledger.discard_open()
 
 
 def peak_memory_gib() -> float:

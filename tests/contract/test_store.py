@@ -2,29 +2,68 @@
 
 from __future__ import annotations
 
+import random
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from object_servers import ObjectServer
 
 from runtime.checkpoint.checksum import digest_bytes
+from runtime.checkpoint.parts import PART_BYTES
 from runtime.checkpoint.store import Store, digest_object, get_bytes, open_store
 from runtime.config.problem import UserError
 
+# What a probe finds each to honour: creating, replacing, checksums.
+HONOURED = {
+    "directory": (True, False, False),
+    "seaweedfs": (True, True, True),
+    "juicefs": (False, False, False),
+    "moto": (True, True, False),
+    "fakegcs": (True, True, True),
+    "azurite": (True, True, False),
+}
 
-@pytest.fixture(params=["directory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """A new empty store; add an implementation by its name here."""
-    match request.param:
-        case "directory":
-            return open_store((tmp_path / "store").as_uri())
-    raise AssertionError(request.param)
+
+@pytest.fixture(scope="module", params=HONOURED)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which implementation; add one by its name in HONOURED and in `object_servers`."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def opened(kind: str, tmp_path_factory: pytest.TempPathFactory, object_server: Callable[[str], ObjectServer]) -> Iterator[Store]:
+    if kind == "directory":
+        yield open_store((tmp_path_factory.mktemp("directory") / "store").as_uri())
+        return
+    server = object_server(kind)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.variables.items():
+            patch.setenv(name, value)
+        yield open_store(f"{server.address}/deep/some prefix")
+
+
+@pytest.fixture
+def store(opened: Store) -> Iterator[Store]:
+    """An empty store."""
+    yield opened
+    for stat in list(opened.list("")):
+        opened.delete(stat.key)
 
 
 def content_of(store: Store, key: str) -> bytes:
     return b"".join(store.read(key))
+
+
+def version_of(store: Store, key: str) -> str:
+    stat = store.stat(key)
+    assert stat is not None
+    assert stat.version is not None
+    return stat.version
 
 
 def test_an_empty_store_answers(store: Store) -> None:
@@ -101,8 +140,63 @@ def test_delete_removes_one_object(store: Store) -> None:
     assert content_of(store, "run/a") == b"now an object"
 
 
+def test_the_probe_finds_what_is_honoured_and_leaves_nothing(store: Store, kind: str) -> None:
+    found = store.capabilities
+    assert (found.conditional_put, found.conditional_replace, found.checksums) == HONOURED[kind]
+    assert list(store.list("")) == []
+
+
+def test_what_is_not_honoured_is_refused_and_not_pretended(store: Store) -> None:
+    store.put_bytes("run/a", b"there")
+    if not store.capabilities.conditional_put:
+        with pytest.raises(ValueError, match="create conditionally"):
+            store.put_bytes("run/a", b"x", create=True)
+    if not store.capabilities.conditional_replace:
+        with pytest.raises(ValueError, match="replace conditionally"):
+            store.put_bytes("run/a", b"x", replaces="1")
+    assert content_of(store, "run/a") == b"there"
+
+
+def test_a_replace_needs_the_version_that_was_read(store: Store) -> None:
+    if not store.capabilities.conditional_replace:
+        pytest.skip("this store cannot replace conditionally")
+    store.put_bytes("run/a", b"first")
+    first = version_of(store, "run/a")
+    store.put_bytes("run/a", b"second!", replaces=first)
+    with pytest.raises(FileExistsError):
+        store.put_bytes("run/a", b"third", replaces=first)
+    assert content_of(store, "run/a") == b"second!"
+    second = version_of(store, "run/a")
+    store.delete("run/a")
+    with pytest.raises(FileExistsError):
+        store.put_bytes("run/a", b"fourth", replaces=second)
+    assert store.stat("run/a") is None
+
+
+def test_an_upload_is_confirmed_where_the_store_sums_it(store: Store, tmp_path: Path) -> None:
+    for size in (0, 100, PART_BYTES, 2 * PART_BYTES + 1):
+        (tmp_path / "source").write_bytes(b"x" * size)
+        assert store.put_file("run/a", tmp_path / "source").confirmed is store.capabilities.checksums, size
+
+
+def test_parts_are_put_together_in_order(store: Store, tmp_path: Path) -> None:
+    content = random.Random(1).randbytes(3 * PART_BYTES + 12_345)
+    (tmp_path / "source").write_bytes(content)
+    assert store.put_file("run/a", tmp_path / "source") == digest_bytes(content)
+    assert store.get_file("run/a", tmp_path / "target") == digest_bytes(content)
+    assert (tmp_path / "target").read_bytes() == content
+    assert [stat.size for stat in store.list("run/")] == [len(content)]
+
+
+def test_a_missing_object_leaves_no_file(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.get_file("run/missing", tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+
+
 def test_create_lets_the_first_win(store: Store) -> None:
-    assert store.capabilities.conditional_put
+    if not store.capabilities.conditional_put:
+        pytest.skip("this store cannot create conditionally")
     store.put_bytes("run/manifest.json", b"first", create=True)
     with pytest.raises(FileExistsError):
         store.put_bytes("run/manifest.json", b"second", create=True)
@@ -112,6 +206,8 @@ def test_create_lets_the_first_win(store: Store) -> None:
 
 
 def test_create_lets_exactly_one_of_many_win(store: Store) -> None:
+    if not store.capabilities.conditional_put:
+        pytest.skip("this store cannot create conditionally")
     winners: list[int] = []
     gate = threading.Barrier(8)
 
@@ -141,7 +237,7 @@ def test_readers_see_whole_objects_only(store: Store, tmp_path: Path) -> None:
     done = threading.Event()
 
     def write() -> None:
-        for turn in range(10):
+        for turn in range(6):
             store.put_file("run/a", sources[turn % 2])
         done.set()
 
@@ -173,8 +269,17 @@ def test_a_key_that_is_no_relative_path_is_refused(store: Store, tmp_path: Path,
         st.from_regex(r"[a-z0-9 _+%#?&=äß漢.-]{1,12}", fullmatch=True).filter(lambda part: part not in (".", "..")), min_size=1, max_size=4
     )
 )
-def test_any_plain_name_can_be_a_key(store: Store, parts: list[str]) -> None:
-    key = "names/" + "/".join(parts) + ".bin"
+def test_any_plain_name_can_be_a_key_in_a_folder(tmp_path: Path, parts: list[str]) -> None:
+    assert_usable(open_store(str(tmp_path)), "/".join(parts))
+
+
+@pytest.mark.parametrize("name", ["a b", "a+b%20c", "what?#&=", "ä ß 漢", "a..b/..c/d", "-_~!$'()*,;:@"])
+def test_any_plain_name_can_be_a_key(store: Store, name: str) -> None:
+    assert_usable(store, name)
+
+
+def assert_usable(store: Store, name: str) -> None:
+    key = f"names/{name}.bin"
     store.put_bytes(key, key.encode())
     assert content_of(store, key) == key.encode()
     assert key in [stat.key for stat in store.list("names/")]
@@ -198,7 +303,7 @@ def test_puts_and_deletes_beside_each_other_do_not_disturb(store: Store) -> None
 
     def work(who: int) -> None:
         try:
-            for _ in range(40):
+            for _ in range(10):
                 store.put_bytes(f"run/deep/{who}", b"x")
                 store.delete(f"run/deep/{who}")
         except BaseException as error:

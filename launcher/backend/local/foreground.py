@@ -13,6 +13,7 @@ from launcher.backend.local.runtime_path import runtime_only_path
 from launcher.state.runs import RunFolder
 from runtime.config.load import load_config
 from runtime.config.problem import Problem, UserError
+from runtime.config.secrets import handed_secrets
 from runtime.record import RunRecord
 
 
@@ -43,7 +44,7 @@ def run_command(
             )
         )
     variables = training_environment(
-        environment, secrets=config.launch.secrets, python=python, runtime_path=runtime_only_path(folder.path.parent.parent)
+        environment, secrets=handed_secrets(config), python=python, runtime_path=runtime_only_path(folder.path.parent.parent)
     )
     before = signal.signal(signal.SIGINT, _leave_to_child)
     try:

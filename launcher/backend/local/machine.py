@@ -31,11 +31,12 @@ from runtime.checkpoint.layout import CHECKPOINTS
 from runtime.checkpoint.staging import sweep_staging
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.config.resources import data_dir
+from runtime.config.secrets import check_hub_token, handed_secrets
 from runtime.events import read_events
 from runtime.record import RunRecord, write_atomic
 
 if TYPE_CHECKING:
-    from runtime.config.launch import LaunchConfig
+    from runtime.config.schema import TrainingConfig
 
 _PERIOD_S = 0.1
 
@@ -57,6 +58,7 @@ class LocalBackend:
 
         launch = job.config.launch
         check_secrets(launch.secrets, self.environment)
+        check_hub_token(job.config, self.environment)
         python = self.interpreter()
         folder = create_run(self.state_root, job.run)
         output_dir = Path(job.config.output_dir)
@@ -78,7 +80,7 @@ class LocalBackend:
             write_atomic(folder.config_path, text)
             copy_plugins(job.config, folder.path)
             write_atomic(output_dir / "config.yml", text)
-            self._start(folder, record, launch.secrets)
+            self._start(folder, record, handed_secrets(job.config))
         except BaseException as error:
             if not is_held(folder.lock_path):
                 release(output_dir, folder.run)
@@ -159,8 +161,9 @@ class LocalBackend:
                     fix=f"`launcher chat {run}` talks to its model, `launcher pull {run}` copies it",
                 )
             )
-        secrets = _launch_config(folder).secrets
-        check_secrets(secrets, self.environment)
+        config = _config(folder)
+        check_secrets(config.launch.secrets, self.environment)
+        check_hub_token(config, self.environment)
         if not Path(record.cwd).is_dir():
             raise UserError(
                 Problem(
@@ -177,7 +180,7 @@ class LocalBackend:
         record.state, record.exit_code, record.message, record.supervisor_pid = "starting", None, "", None
         record.process_group = record.process_started = None
         claim(Path(record.output_dir), record)
-        self._start(folder, record, secrets)
+        self._start(folder, record, handed_secrets(config))
         return record
 
     def down(self, run: str, *, delete: bool) -> list[Problem]:
@@ -268,20 +271,19 @@ class LocalBackend:
         folder.save(record)
 
 
-def _launch_config(folder: RunFolder) -> LaunchConfig:
-    """The `launch` section of the run's own config. Raises UserError when that file is missing or broken."""
+def _config(folder: RunFolder) -> TrainingConfig:
+    """The run's own config. Raises UserError when that file is missing or broken."""
     from runtime.config.load import load_config
 
     config = load_config(folder.config_path).config
     assert config is not None
-    launch: LaunchConfig = config.launch
-    return launch
+    return config
 
 
 def _grace_s(folder: RunFolder) -> float:
     """Seconds the run's training process may take to seal; none when the run's config cannot be read any more."""
     try:
-        return _launch_config(folder).recovery.grace_s
+        return _config(folder).launch.recovery.grace_s
     except UserError:
         return 0.0
 

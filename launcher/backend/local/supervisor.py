@@ -277,6 +277,7 @@ def main(arguments: list[str] | None = None) -> int:
 def read_terms(folder: RunFolder) -> Terms:
     """The terms in the run's own copy of its config."""
     from runtime.config.load import load_config
+    from runtime.config.secrets import handed_secrets
 
     config = load_config(folder.config_path).config
     assert config is not None
@@ -285,7 +286,7 @@ def read_terms(folder: RunFolder) -> Terms:
         grace_s=launch.recovery.grace_s,
         max_deaths=launch.recovery.max_restarts_without_progress,
         max_hours=launch.max_hours,
-        secrets=tuple(launch.secrets),
+        secrets=handed_secrets(config),
     )
 
 

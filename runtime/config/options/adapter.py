@@ -47,8 +47,8 @@ class AdapterOptions:
     lora_dropout: float | None = Field(
         0.0,
         ge=0,
-        le=1,
-        description="Share of adapter inputs dropped while training, 0 to 1. 0 is the default and what fused LoRA kernels need.",
+        lt=1,
+        description="Share of adapter inputs dropped while training, below 1. 0 is the default and what fused LoRA kernels need.",
     )
     lora_target_modules: str | list[str] | None = Field(
         None,

@@ -33,7 +33,9 @@ class CheckpointOptions:
         description="`no`, every `epoch`, every so many `steps`, or when the evaluation is the `best` so far. Default: from `save_steps`.",
     )
     save_steps: int | float | None = Field(
-        None, gt=0, description="Steps between checkpoints; below 1, a share of all steps. Default: one an epoch."
+        None,
+        gt=0,
+        description="Steps between checkpoints; below 1, a share of all steps. Default: one an epoch, or by the clock where the run can be preempted or has a store (`launch.preemption_h`).",
     )
     saves_per_epoch: int | None = Field(None, ge=0, description="Checkpoints in each epoch; 0 for none. Not together with `save_steps`.")
     save_total_limit: int | None = Field(

@@ -200,7 +200,10 @@ class DatasetOptions:
         False,
         description="Hand the rows to the trainer as they are; for data prepared elsewhere and for vision models, which prepare each batch.",
     )
-    push_dataset_to_hub: str | None = Field(None, description="Dataset repository to store the prepared data in.")
+    push_dataset_to_hub: str | None = Field(
+        None,
+        description="Dataset repository on the Hub, `owner/name`, that gets the prepared rows as parquet files in `data/`, in place of those there, after `preprocess`, and after a training that had to prepare them. Made if need be, private unless `launch.publish.private` says otherwise; needs a token that may write.",
+    )
     hf_use_auth_token: bool | None = Field(None, description="Use the Hub token when loading datasets: needed for private ones.")
     train_on_inputs: bool | None = Field(
         False, description="Also train on prompts, not only on answers. Off: the loss counts what the model is to say itself."

@@ -34,6 +34,17 @@ class FSDP(Section):
     )
     transformer_layer_cls_to_wrap: str | None = Field(None, description="Class name of the transformer layer, such as `LlamaDecoderLayer`.")
     reshard_after_forward: bool | None = Field(None, description="Free gathered weights after the forward pass: less memory, more traffic.")
+    sharding_strategy: Literal["FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD", "HYBRID_SHARD", "HYBRID_SHARD_ZERO2"] | None = Field(
+        None, description="FSDP1: what is sharded. FSDP2 has `reshard_after_forward` instead: true is FULL_SHARD, false SHARD_GRAD_OP."
+    )
+    limit_all_gathers: bool | None = Field(
+        None, description="FSDP1: wait before gathering further ahead than two layers, which saves memory. FSDP2 always does."
+    )
+    backward_prefetch: Literal["BACKWARD_PRE", "BACKWARD_POST", "NO_PREFETCH"] | None = Field(
+        None, description="FSDP1: when the next layer's weights are gathered in the backward pass."
+    )
+    forward_prefetch: bool | None = Field(None, description="FSDP1: gather the next layer's weights during the forward pass.")
+    min_num_params: int | None = Field(None, ge=0, description="Parameters that make a unit, for `auto_wrap_policy: SIZE_BASED_WRAP`.")
     mixed_precision_policy: str | None = Field(
         None, description="Number format in which shards are gathered and computed: `bf16` or `fp16`."
     )

@@ -55,10 +55,16 @@ class Hatchery(Section):
 class HubOptions:
     """Where results go."""
 
-    hub_model_id: str | None = Field(None, description="Model repository on the Hub that gets the result.")
-    hub_strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] | None = Field(
-        None, description="What is pushed when: at the `end`, at every save, with or without what a resume needs."
+    hub_model_id: str | None = Field(
+        None,
+        description="Model repository on the Hub that gets the result, `owner/name`, or a name alone for one of your own. It is made if need be, private unless `launch.publish.private` says otherwise. At the end it gets the merged model, or the adapter with `launch.publish.merge: false`, with its card and recipe, as one commit over whatever is there, and every file is compared afterwards (exit 7 when that fails; `launcher publish RUN` tries again). Needs a token that may write, which is tried before training starts: HF_TOKEN, named in `launch.secrets`, or one stored by `hf auth login`.",
     )
-    hub_revision: str | None = Field(None, description="Branch of that repository.")
+    hub_strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] | None = Field(
+        None,
+        description="What goes to `hub_model_id` while training goes on. `end`: nothing; `every_save`: the model of each checkpoint, at the top of the repository; `checkpoint`: that, and all a resume needs in the folder `last-checkpoint`; `all_checkpoints`: that, each in `checkpoints/step-…`. Default: every_save, as in transformers. Pushes wait for no step: when they are slower than the saves, the newest checkpoint wins. They are copies; a resume uses `output_dir` or `launch.storage`.",
+    )
+    hub_revision: str | None = Field(
+        None, description="Branch of `hub_model_id` to push to; made from its main branch if need be. Default: main."
+    )
     coreweave: CoreWeave | None = Field(None, description="Rollouts on CoreWeave.")
     hatchery: Hatchery | None = Field(None, description="Training on a remote service.")

@@ -29,8 +29,8 @@ class OptimizerOptions:
     optim_args: str | dict[str, Any] | None = Field(
         None, description="Further arguments of the optimizer, as a mapping or as `key=value` pairs with commas."
     )
-    optim_target_modules: list[str] | Literal["all_linear"] | None = Field(
-        None, description="Modules whose gradients GaLore or APOLLO project; `all_linear` for every linear layer."
+    optim_target_modules: list[str] | Literal["all_linear", "all-linear"] | None = Field(
+        None, description="Modules whose gradients GaLore or APOLLO project; `all_linear` (or `all-linear`) for every linear layer."
     )
     weight_decay: float | None = Field(
         0.0, ge=0, description="Share of each weight taken away in a step, times the learning rate. 0 by default."

@@ -21,7 +21,8 @@ class TrainingOptions:
     )
     eval_batch_size: int | None = Field(None, ge=1, description="Rows each device evaluates at once. Default: `micro_batch_size`.")
     auto_find_batch_size: bool | None = Field(
-        None, description="On an out-of-memory error, start again with half the micro batch. Changes the batch the optimizer sees."
+        None,
+        description="Where the probe before training (`launch.probe`) finds that a step does not fit, take the next smaller divisor of `micro_batch_size` and as many more `gradient_accumulation_steps`: the same global batch, and slower. A run keeps what it came down to, also when it resumes. Unset: such a run is refused.",
     )
     num_epochs: float = Field(1.0, gt=0, description="Passes over the training data; fractions are fine.")
     max_steps: int | None = Field(None, ge=1, description="Stop after this many optimizer steps; wins over `num_epochs`.")

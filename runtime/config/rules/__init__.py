@@ -8,12 +8,15 @@ from runtime.config.finding import Finding
 from runtime.config.rules import (
     adapter_starts,
     adapters,
+    addresses,
+    arguments,
     batches,
     data,
     distribution,
     evaluation,
     exclusives,
     grokfast,
+    hub,
     kernels,
     liger,
     losses,
@@ -23,9 +26,11 @@ from runtime.config.rules import (
     plugins,
     precision,
     preference,
+    probing,
     rates,
     rewards,
     sharing,
+    storing,
     switches,
     tokenizing,
     watching,
@@ -35,6 +40,8 @@ from runtime.config.schema import TrainingConfig
 RULES = (
     *exclusives.RULES,
     *naming.RULES,
+    *addresses.RULES,
+    *arguments.RULES,
     *data.RULES,
     *batches.RULES,
     *evaluation.RULES,
@@ -56,6 +63,9 @@ RULES = (
     *preference.RULES,
     *rewards.RULES,
     *switches.RULES,
+    *storing.RULES,
+    *hub.RULES,
+    *probing.RULES,
 )
 
 

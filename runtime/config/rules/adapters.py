@@ -36,6 +36,9 @@ LORA_ONLY = (
     "lora_o_kernel",
 )
 
+# The linear layers of a block in Llama and the many models that are built like it.
+_ALL_LINEAR = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
 # Optimizers whose averages are tensors of the parameter's own shape.
 PRUNABLE = ("adamw_torch", "adamw_torch_fused", "optimi_adamw", "stable_adamw", "lion_pytorch", "adopt_adamw", "sgd", "adagrad", "rmsprop")
 
@@ -107,7 +110,9 @@ def lora_has_targets(config: TrainingConfig) -> Iterator[Finding]:
 def lora_targets_said_once(config: TrainingConfig) -> Iterator[Finding]:
     """Every linear layer already includes the named ones, but for the output layer and embeddings."""
     named = config.lora_target_modules
-    if config.lora_target_linear and named and named not in ("linear", "all-linear"):
+    # Who lists them all says the same twice, and means no less by the list.
+    all_named = isinstance(named, list) and set(named) >= _ALL_LINEAR
+    if config.lora_target_linear and named and named not in ("linear", "all-linear") and not all_named:
         message = "'lora_target_linear' targets every linear layer of the blocks, so listing some of them in 'lora_target_modules' changes nothing"
         yield Finding(
             code="conflict",
@@ -122,17 +127,19 @@ def lora_targets_said_once(config: TrainingConfig) -> Iterator[Finding]:
 def lora_settings_used(config: TrainingConfig) -> Iterator[Finding]:
     """Settings of an adapter have an adapter."""
     if config.adapter is None:
-        for name in LORA_ONLY:
-            if given(config, name):
-                message = f"'{name}' has no effect: no adapter is set, so the whole model trains"
-                yield Finding(
-                    code="conflict",
-                    path=(name,),
-                    involves=("adapter",),
-                    message=message,
-                    fix="Add `adapter: lora`, or remove it.",
-                    warning=name != "lora_model_dir",
-                )
+        named = [name for name in LORA_ONLY if given(config, name)]
+        if "lora_model_dir" in named:
+            named = ["lora_model_dir"]
+        for name in named[:1]:
+            others = f" (nor have {', '.join(named[1:])})" if named[1:] else ""
+            yield Finding(
+                code="conflict",
+                path=(name,),
+                involves=("adapter",),
+                message=f"'{name}' has no effect{others}: no adapter is set, so the whole model trains",
+                fix="Add `adapter: lora`, or remove what belongs to it.",
+                warning=name != "lora_model_dir",
+            )
 
 
 def layers_of_named_modules(config: TrainingConfig) -> Iterator[Finding]:

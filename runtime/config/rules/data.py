@@ -98,13 +98,25 @@ def shards_or_chunks(config: TrainingConfig) -> Iterator[Finding]:
 def chat_settings_used(config: TrainingConfig) -> Iterator[Finding]:
     """Settings for messages stand at a dataset of messages."""
     for option, index, source in _sources(config):
-        if source.type in ("chat_template", None) or (isinstance(source.type, str) and "." in source.type):
+        said = [name for name in CHAT_ONLY if name in source.model_fields_set]
+        if source.type is None and said and not (config.rl or config.reward_model):
+            yield Finding(
+                code="missing",
+                path=(option, index, "type"),
+                message=f"'{option}[{index}].type' is missing: rows without one are tokenized already, and '{said[0]}' is for messages",
+                fix="Add `type: chat_template`.",
+            )
+        # A type that is gone is told by its name, and what belonged to it needs no word more.
+        if (
+            source.type in ("chat_template", None)
+            or str(source.type).startswith("sharegpt")
+            or (isinstance(source.type, str) and "." in source.type)
+        ):
             continue
         kind = source.type if isinstance(source.type, str) else "a prompt of your own"
-        for name in CHAT_ONLY:
-            if name in source.model_fields_set:
-                message = f"'{option}[{index}].{name}' has no effect: it belongs to `type: chat_template`, and the type is {kind}"
-                yield Finding(code="conflict", path=(option, index, name), message=message, fix="Remove it, or change the type.")
+        for name in said:
+            message = f"'{option}[{index}].{name}' has no effect: it belongs to `type: chat_template`, and the type is {kind}"
+            yield Finding(code="conflict", path=(option, index, name), message=message, fix="Remove it, or change the type.")
 
 
 def completion_field_used(config: TrainingConfig) -> Iterator[Finding]:
@@ -178,6 +190,7 @@ def template_written(config: TrainingConfig) -> Iterator[Finding]:
             yield Finding(
                 code="missing",
                 path=(*path, "chat_template_jinja"),
+                involves=("chat_template",),
                 message="`chat_template: jinja` needs 'chat_template_jinja'",
                 fix="Give the template as text or as the path of a .jinja file.",
             )

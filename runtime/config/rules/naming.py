@@ -13,13 +13,35 @@ from runtime.config.spelling import nearest
 
 # Names that are gone, and what took their place.
 GONE = {
-    "adamw_hf": "adamw_torch",
-    "adamw_apex_fused": "adamw_torch_fused",
+    "adamw": "adamw_torch",
+    "adam": "adamw_torch",
+    "AdamW": "adamw_torch",
+    "lion": "lion_pytorch",
+    "came": "came_pytorch",
+    "plateau": "reduce_lr_on_plateau",
+    "wsd": "warmup_stable_decay",
     "flash_attention": "flash_attention_2",
     "flash": "flash_attention_2",
     "flex": "flex_attention",
     "torch": "sdpa",
     "jsonl": "json",
+    "txt": "text",
+    "messages": "chat_template",
+    "openai": "chat_template",
+    "chatml": "chat_template",
+    "chat": "chat_template",
+    "text": "completion",
+    "instruction": "alpaca",
+    "default": "tokenizer_default",
+    "tokenizer": "tokenizer_default",
+}
+# What is no adapter of its own.
+ADAPTERS = {
+    "dora": "Write `adapter: lora` and `peft_use_dora: true`.",
+    "rslora": "Write `adapter: lora` and `peft_use_rslora: true`.",
+    "full": "Leave `adapter` out to train the whole model.",
+    "none": "Leave `adapter` out to train the whole model.",
+    "dora+": "Write `adapter: lora`, `peft_use_dora: true` and `loraplus_lr_ratio: 16`.",
 }
 # Optimizers whose state is not in their state_dict, as found with galore-torch 1.0, apollo-torch 1.0.3, lomo-optim 0.1.1 and grokadamw 0.1.2, and the nearest that is.
 FORGETFUL = {
@@ -37,6 +59,7 @@ INITIALISATIONS_NOT_BUILT = {
     "lora_ga": "it needs gradients of the data before training",
     "loftq": "peft computes it on a GPU and leaves a quantized base behind that no later load gives again",
 }
+_STYLES = ("instruct", "chat", "chatml", "phi")
 SCORES = frozenset({"sacrebleu", "ter", "chrf", "perplexity"})
 FILE_TYPES = frozenset({"json", "csv", "parquet", "arrow", "text"})
 
@@ -61,6 +84,10 @@ def scheduler_name(config: TrainingConfig) -> Iterator[Finding]:
 
 def adapter_name(config: TrainingConfig) -> Iterator[Finding]:
     """The adapter is a kind that exists."""
+    fix = ADAPTERS.get((config.adapter or "").lower())
+    if fix is not None:
+        yield Finding(code="unknown-name", path=("adapter",), message=f"adapter: '{config.adapter}' is no kind of adapter", fix=fix)
+        return
     yield from _named(config.adapter, ("adapter",), choices.adapters())
 
 
@@ -104,8 +131,29 @@ def dataset_type_names(config: TrainingConfig) -> Iterator[Finding]:
                 yield Finding(
                     code="unknown-name", path=path, message=f"the dataset type '{source.type}' is gone", fix=fix, suggestion="chat_template"
                 )
+            elif _own_module(source.type):
+                yield Finding(
+                    code="unsupported",
+                    path=path,
+                    message=f"the dataset type '{source.type}' is the path of a function of your own, which is not supported here",
+                    fix="Describe columns and prompts under `type:`, or bring the rows as messages with `type: chat_template`.",
+                )
             else:
                 yield from _named(source.type, path, choices.dataset_types())
+
+
+def _styled(name: str, known: Choices) -> bool:
+    """Whether a type is a strategy with the style of its prompt behind it, as `reflection:chat`."""
+    base, _, style = name.partition(":")
+    return style in _STYLES and base in known.built | known.known
+
+
+def _own_module(name: str) -> bool:
+    """Whether a type is the import path of a function: dotted, and like no strategy there is."""
+    known = choices.dataset_types().built | choices.dataset_types().known
+    words = {entry.partition(".")[0].partition(":")[0] for entry in known}
+    head = name.partition(".")[0]
+    return "." in name and ":" not in name and name not in known and head not in words and nearest(head, words) is None
 
 
 def file_type_names(config: TrainingConfig) -> Iterator[Finding]:
@@ -147,7 +195,7 @@ def score_names(config: TrainingConfig) -> Iterator[Finding]:
 def _named(name: str | None, path: Path, known: Choices) -> Iterator[Finding]:
     if name is None or name in known.built:
         return
-    if name in known.known:
+    if name in known.known or (known.what == "dataset type" and _styled(name, known)):
         yield Finding(
             code="unsupported",
             path=path,
@@ -155,7 +203,8 @@ def _named(name: str | None, path: Path, known: Choices) -> Iterator[Finding]:
             fix=f"`launcher explain {path[-1]}` lists what is.",
         )
         return
-    suggestion = GONE.get(name) or nearest(name, sorted(known.built | known.known))
+    gone = GONE.get(name)
+    suggestion = gone if gone in known.built | known.known else nearest(name, sorted(known.built | known.known))
     fix = f"did you mean '{suggestion}'?" if suggestion else f"One of {', '.join(sorted(known.built))}."
     yield Finding(
         code="unknown-name", path=path, message=f"{dotted(path)}: there is no {known.what} '{name}'", fix=fix, suggestion=suggestion

@@ -7,16 +7,28 @@ from collections.abc import Iterator
 from runtime.config.finding import Finding
 from runtime.config.given import given
 from runtime.config.schema import TrainingConfig
+from runtime.config.spelling import nearest
 
 _USUAL_LIMIT = 0.1  # a learning rate above this is nearly always a lost minus sign in the exponent
 
 
-# What `lr_scheduler_kwargs` may hold for the schedules that are not transformers'.
+# What `lr_scheduler_kwargs` may hold: transformers' schedules (5.23, compared by a test), and those that are not.
 SETTINGS: dict[str, tuple[str, ...]] = {
+    "linear": (),
+    "constant": (),
+    "constant_with_warmup": (),
+    "cosine": ("num_cycles",),
+    "cosine_with_restarts": ("num_cycles",),
+    "polynomial": ("lr_end", "power"),
+    "inverse_sqrt": ("timescale",),
+    "cosine_with_min_lr": ("num_cycles", "min_lr", "min_lr_rate"),
+    "cosine_warmup_with_min_lr": ("num_cycles", "min_lr", "min_lr_rate", "warmup_lr_rate"),
+    "warmup_stable_decay": ("num_decay_steps", "num_stable_steps", "warmup_type", "decay_type", "min_lr_ratio", "num_cycles"),
     "one_cycle": ("pct_start", "div_factor", "final_div_factor", "anneal_strategy"),
     "log_sweep": ("min_lr", "max_lr"),
     "rex": (),
 }
+_OURS = ("one_cycle", "log_sweep", "rex")
 
 
 def learning_rate_usual(config: TrainingConfig) -> Iterator[Finding]:
@@ -146,15 +158,22 @@ def schedule_settings_used(config: TrainingConfig) -> Iterator[Finding]:
             message=f"'lr_div_factor' has no effect: lr_scheduler is '{name}'",
             fix="Write `lr_scheduler: one_cycle`, or remove it.",
         )
+    if name == "cosine" and config.cosine_min_lr_ratio is not None:
+        name = "cosine_with_min_lr"  # which is what it becomes
     known = SETTINGS.get(name)
     for setting in config.lr_scheduler_kwargs or {}:
         if known is not None and setting not in known:
+            floor = name == "cosine" and setting in ("min_lr", "min_lr_rate")
+            suggestion = "cosine_with_min_lr" if floor else nearest(setting, known)
             yield Finding(
                 code="unknown-key",
-                path=("lr_scheduler_kwargs",),
+                path=("lr_scheduler_kwargs", setting),
                 involves=("lr_scheduler",),
                 message=f"the schedule '{name}' has no setting '{setting}'",
-                fix=f"It takes {', '.join(known)}." if known else "It takes none.",
+                fix=f"did you mean '{suggestion}'?" if suggestion else f"It takes {', '.join(known)}." if known else "It takes none.",
+                suggestion=suggestion,
+                # transformers' schedules may take more in a newer version.
+                warning=suggestion is None and name not in _OURS,
             )
 
 

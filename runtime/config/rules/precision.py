@@ -7,20 +7,17 @@ from collections.abc import Iterator
 from runtime.config.finding import Finding
 from runtime.config.given import given
 from runtime.config.schema import TrainingConfig
-
-ATTENTION_FLAGS = {
-    "flash_attention": "flash_attention_2",
-    "sdp_attention": "sdpa",
-    "flex_attention": "flex_attention",
-    "eager_attention": "eager",
-}
+from runtime.config.wishes import ATTENTION_FLAGS
 
 
 def attention_said_once(config: TrainingConfig) -> Iterator[Finding]:
     """The short flags and `attn_implementation` agree."""
+    chosen = config.attn_implementation
     for flag, name in ATTENTION_FLAGS.items():
-        if config.attn_implementation is not None and given(config, flag) and config.attn_implementation != name:
-            message = f"'{flag}' means `attn_implementation: {name}`, and attn_implementation is '{config.attn_implementation}'"
+        # Every version of flash attention, as a package or as a kernel from the Hub, is flash attention.
+        same = chosen == name or (flag == "flash_attention" and "flash" in str(chosen))
+        if chosen is not None and given(config, flag) and not same:
+            message = f"'{flag}' means `attn_implementation: {name}`, and attn_implementation is '{chosen}'"
             yield Finding(code="conflict", path=(flag,), involves=("attn_implementation",), message=message, fix=f"Remove '{flag}'.")
 
 

@@ -111,8 +111,16 @@ def optimizer_settings_used(config: TrainingConfig) -> Iterator[Finding]:
                 yield conflict(name, message, f"Write `optimizer: {optimizer}`, or remove it.", "optimizer", warning=True)
 
 
+def decay_leaves_weights(config: TrainingConfig) -> Iterator[Finding]:
+    """A decay of a size that leaves something of the weights; published recipes go to 0.3."""
+    if (config.weight_decay or 0) > 1:
+        message = f"weight_decay {config.weight_decay:g} pulls every weight towards zero faster than it learns"
+        yield Finding(code="out-of-range", path=("weight_decay",), message=message, fix="0 to 0.1 is usual.", warning=True)
+
+
 RULES = (
     rate_suits_method,
+    decay_leaves_weights,
     schedule_watches_evaluations,
     warmup_is_taken,
     floor_said_once,

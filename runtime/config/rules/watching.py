@@ -71,7 +71,8 @@ def settings_used(config: TrainingConfig) -> Iterator[Finding]:
 
 def answers_have_settings(config: TrainingConfig) -> Iterator[Finding]:
     """`eval_max_new_tokens` is the length of some answers."""
-    if given(config, "eval_max_new_tokens") and not (config.eval_table_size or config.do_causal_lm_eval):
+    default = 128  # which recipes write out without a table to fill
+    if config.eval_max_new_tokens not in (None, default) and not (config.eval_table_size or config.do_causal_lm_eval):
         message = "'eval_max_new_tokens' has no effect without 'eval_table_size' or 'do_causal_lm_eval'"
         yield Finding(
             code="conflict",

@@ -19,9 +19,9 @@ Recipe = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def _spared(monkeypatch: pytest.MonkeyPatch) -> None:
     """What kills a preempted process when its notice has run out spares the one that runs the tests."""
-    from runtime.training import trainer
+    from runtime.training import boundary
 
-    monkeypatch.setattr(trainer, "kill_after", lambda seconds: threading.Timer(seconds, lambda: None))
+    monkeypatch.setattr(boundary, "kill_after", lambda seconds: threading.Timer(seconds, lambda: None))
 
 
 @pytest.fixture(scope="session")

@@ -58,9 +58,10 @@ def await_step(recipe: Path, step: int) -> None:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_sigterm_seals_at_the_next_step_and_exits_6(recipe: Callable[..., Path], processes: int) -> None:
-    path = recipe(max_steps=5000, eval_steps=None, val_set_size=0, save_steps=5000, logging_steps=1, launch={"processes": processes})
-    child = start(path)
-    await_step(path, 2)
+    # Saved by the clock, at every step or so: several processes must agree on that as they do on the end.
+    path = recipe(max_steps=5000, eval_steps=None, val_set_size=0, save_steps=None, logging_steps=1, launch={"processes": processes})
+    child = start(path, LAUNCHER_PREEMPTION_H="0.00001")
+    await_step(path, 5)
     child.send_signal(signal.SIGTERM)
     _, said = child.communicate(timeout=120)
     assert child.returncode == ExitCode.INTERRUPTED, said
@@ -70,6 +71,9 @@ def test_sigterm_seals_at_the_next_step_and_exits_6(recipe: Callable[..., Path],
     sealed = path.with_suffix("") / "checkpoints" / f"step-{last['step']:08d}"
     assert verify(sealed, read_manifest(sealed)) == ()
     assert [event["step"] for event in events(path) if event["kind"] == "loss"] == list(range(1, last["step"] + 1))
+    saved = [event for event in events(path) if event["kind"] == "checkpoint"]
+    assert len(saved) > 2
+    assert {read_manifest(Path(event["path"])).world_size for event in saved} == {processes}
 
 
 def test_a_stop_before_training_exits_6(recipe: Callable[..., Path]) -> None:

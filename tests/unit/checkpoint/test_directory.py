@@ -36,9 +36,6 @@ def test_paths_and_file_urls_open_a_folder(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("url", "code", "words"),
     [
-        ("s3://bucket/x", "unsupported", "Amazon S3"),
-        ("gs://bucket", "unsupported", "Google Cloud Storage"),
-        ("az://container", "unsupported", "Azure"),
         ("hf://user/model", "unsupported", "Hugging Face"),
         ("ftp://host/x", "unknown-name", "ftp://"),
         ("file://data/x", "wrong-type", "three slashes"),

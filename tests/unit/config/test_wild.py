@@ -42,7 +42,7 @@ FRAGMENTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "validation as a number of rows": (
         "val_set_size: 200\nevals_per_epoch: 4\neval_max_new_tokens: 128\neval_table_size:\n",
         {},
-        {"eval_max_new_tokens"},
+        set(),
     ),
     "old name of the model class": (
         "model_type: LlamaForCausalLM\ntokenizer_type: LlamaTokenizer\n",
@@ -133,7 +133,7 @@ FRAGMENTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "no adapter, its options left from before": (
         "lora_r: 8\nlora_alpha: 16\nlora_dropout: 0.05\n",
         {},
-        {"lora_r", "lora_alpha", "lora_dropout"},
+        {"lora_r"},
     ),
     "a learning rate as text": ("learning_rate: '2e-4'\n", {"learning_rate": 2e-4}, set()),
     "a learning rate without a dot": ("learning_rate: 2e-5\n", {"learning_rate": 2e-5}, set()),
@@ -202,7 +202,7 @@ FRAGMENTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "the kind of model said besides": (
         "is_llama_derived_model: true\nbase_model_config: org/model\n",
         {"base_model_config": "org/model"},
-        {"is_llama_derived_model"},
+        set(),
     ),
     "whole numbers with a point, and in quotes": (
         "micro_batch_size: 2.0\ngradient_accumulation_steps: '4'\nlogging_steps: 1.0\nnum_epochs: 3\n",

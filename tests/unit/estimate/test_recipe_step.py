@@ -28,7 +28,7 @@ def test_a_card_without_bf16_trains_all_weights_in_fp32_and_adapters_over_fp16()
 
 def test_a_cpu_computes_in_fp32_throughout() -> None:
     workload = step(CPU).workload
-    assert (workload.weight_bytes, workload.compute_bytes, workload.autocast, workload.loss) == (4, 4, False, "fp32-dropped")
+    assert (workload.weight_bytes, workload.compute_bytes, workload.autocast, workload.loss) == (4, 4, False, "dropped")
 
 
 def test_qlora_is_double_quantized_unless_it_says_otherwise() -> None:

@@ -27,8 +27,14 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")
 
 
-def recipe(base_model: str) -> Any:
-    return SimpleNamespace(base_model=base_model, tokenizer_config=None, datasets=[SimpleNamespace(path="./rows.jsonl")])
+def recipe(base_model: str, **values: Any) -> Any:
+    given = {
+        "tokenizer_config": None,
+        "hub_model_id": None,
+        "push_dataset_to_hub": None,
+        "datasets": [SimpleNamespace(path="./rows.jsonl")],
+    }
+    return SimpleNamespace(base_model=base_model, **given | values)
 
 
 def test_a_hub_name_without_a_hub() -> None:
@@ -45,3 +51,9 @@ def test_a_hub_that_answers_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         assert not go_offline_if_alone(recipe("org/model"))
+
+
+@pytest.mark.parametrize("option", ["hub_model_id", "push_dataset_to_hub"])
+def test_a_recipe_that_pushes_goes_on_asking(option: str) -> None:
+    assert not go_offline_if_alone(recipe("org/model", **{option: "me/mine"}))
+    assert "HF_HUB_OFFLINE" not in os.environ

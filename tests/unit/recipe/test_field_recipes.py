@@ -23,7 +23,6 @@ WARNED = {
     "falcon/qlora-7b": {"model_type"},
     "gemma-3/lora-1b": {"model_type"},
     "llama-2/qlora-7b": {"model_type"},
-    "mistral/qlora-7b": {"lora_target_modules"},
     "phi/full-2": {"model_type"},
     "phi/lora-4-mini-liger": {"liger_swiglu"},
     "smollm/lora-360m-neftune": {"noisy_embedding_alpha", "evaluation_strategy"},

@@ -95,6 +95,7 @@ OLD_NAMES = {
     "relora_warmup_steps": "10",
     "relora_anneal_steps": "5",
     "liger_swiglu": "true",
+    "eval_table_max_new_tokens": "64",
     "rope_scaling": "{type: linear, factor: 2.0}",
     "fsdp_config": "{fsdp_transformer_layer_cls_to_wrap: LlamaDecoderLayer, 'fsdp_offload_params': true, fsdp_version: 2}",
     "test_datasets": "[{path: b.jsonl, type: alpaca, train_on_split: train}]",

@@ -67,3 +67,25 @@ def test_benchmarks_are_told_with_the_first_score_of_each_task():
 
 def test_kinds_of_later_versions_are_not_told():
     assert told([event("teleported", to="mars")]) == []
+
+
+def test_what_the_fullest_step_needs_is_told():
+    found = {"micro_batch": 2, "peak_gib": 12.34, "room_gib": 23.7, "seconds": 3.0, "tokens": 4096}
+    assert told([event("probe", 0, **found, lowered_from=None)]) == ["the fullest step needs 12.3 GiB of 23.7 GiB"]
+    assert told([event("probe", 0, **found, lowered_from=4)])[0].endswith("with the micro batch lowered to 2")
+    assert told([event("probe", 0)]) == []
+
+
+def test_what_a_threatened_run_does_is_told():
+    lines = told(
+        [
+            event("save_interval", 3, seconds=540.0, save_s=2.5, mtbp_h=4.0),
+            event("preemption_hint", reason="Amazon recommends to move"),
+            event("weights", 9, path="/out/weights", sealed=True, bytes=5),
+        ]
+    )
+    assert lines == [
+        "saving every 9 min, as a save holds training up for 2.5 s",
+        "saving early: Amazon recommends to move",
+        "sealed the weights of step 9; there was no time for a full checkpoint",
+    ]

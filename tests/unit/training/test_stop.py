@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.training.stop import Notice, StopNow, StopRequest, read_notice
+from runtime.training.stop import Notice, StopNow, StopRequest, most_urgent, read_notice
 
 
 class Clock:
@@ -67,3 +67,12 @@ def test_a_reason_given_with_the_request_wins(tmp_path: Path) -> None:
     stop.ask(Notice(kind="preempt", reason="chaos"))
     assert stop.requested
     assert stop.why(tmp_path / "notice.json").reason == "chaos"
+
+
+def test_of_several_reasons_the_one_that_leaves_least_time_counts() -> None:
+    plain, asked = Notice(kind="stop"), Notice(kind="preempt", reason="asked")
+    early, late = Notice(kind="preempt", deadline_at=5.0), Notice(kind="stop", deadline_at=9.0)
+    assert most_urgent([plain, late, early, asked]) == early
+    assert most_urgent([plain, late]) == late
+    assert most_urgent([plain, asked]) == asked
+    assert most_urgent([plain]) == plain

@@ -1,0 +1,1 @@
+"""Measured memory of public training runs, and the estimates scored on it."""

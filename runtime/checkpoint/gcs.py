@@ -1,0 +1,200 @@
+"""Google Cloud Storage, by google-cloud-storage."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from runtime.checkpoint.checksum import Digest, Hasher
+from runtime.checkpoint.objects import Head, ObjectStore, ReplacedError
+from runtime.checkpoint.parts import Parts
+from runtime.checkpoint.refusal import missing_bucket, no_credentials, no_permission, package_missing, refused
+from runtime.config.storage import Address
+
+# A file goes up in one resumable session; this much of it is in memory and is sent again when the connection breaks. A multiple of 256 KiB.
+_CHUNK_BYTES = 16 << 20
+_TIMEOUT_S = (10.0, 60.0)
+_PATIENCE_S = 60.0
+
+
+class GoogleStore(ObjectStore):
+    """A bucket of Google Cloud Storage. Credentials are Google's application defaults."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(_Google(address))
+
+
+class _Google:
+    parallel = "gcs"
+
+    def __init__(self, address: Address) -> None:
+        try:
+            import google_crc32c
+            from google.cloud import storage
+            from google.cloud.storage.retry import DEFAULT_RETRY
+        except ImportError as error:
+            raise package_missing(address, error, "google-cloud-storage") from error
+        self.address = address
+        self._crc32c: Any = google_crc32c
+        # Every request here is safe to repeat: conditions make the writes so, and names are one writer's.
+        self._options: dict[str, Any] = {"timeout": _TIMEOUT_S, "retry": DEFAULT_RETRY.with_timeout(_PATIENCE_S)}
+        with self._explained("", reading=True):
+            # Objects need no project; without one named, the library asks for it in vain on machines that are not Google's.
+            self._client: Any = storage.Client(project=os.environ.get("GOOGLE_CLOUD_PROJECT", "unused"))
+            self._bucket: Any = self._client.bucket(address.bucket)
+
+    def head(self, name: str) -> Head | None:
+        with self._explained(name, reading=True):
+            blob = self._bucket.get_blob(name, **self._options)
+        return None if blob is None else _head(blob)
+
+    def get(self, head: Head, offset: int, count: int) -> bytes:
+        blob = self._bucket.blob(head.name, generation=int(head.version) if head.version else None)
+        try:
+            with self._explained(head.name, reading=True):
+                content: bytes = blob.download_as_bytes(
+                    start=offset, end=offset + count - 1, raw_download=True, checksum=None, **self._options
+                )
+        except FileNotFoundError as error:
+            raise ReplacedError(*error.args) from error
+        return content
+
+    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
+        generation = 0 if create else int(replaces) if replaces is not None else None
+        with self._explained(name):
+            self._bucket.blob(name).upload_from_string(
+                content, content_type="application/octet-stream", if_generation_match=generation, checksum="crc32c", **self._options
+            )
+
+    def send(self, name: str, source: Path, parts: Parts, *, checksums: bool) -> tuple[Digest, str | None]:
+        # One session is one stream, so several files at once are what is parallel here; `parts` serves the way back.
+        del parts
+        blob = self._bucket.blob(name, chunk_size=_CHUNK_BYTES)
+        with source.open("rb") as stream:
+            summed = _Summed(stream, self._crc32c)
+            with self._explained(name):
+                blob.upload_from_file(
+                    summed,
+                    size=os.fstat(stream.fileno()).st_size,
+                    content_type="application/octet-stream",
+                    checksum=None,
+                    **self._options,
+                )
+            summed.finish()
+        return summed.hasher.digest(), summed.crc32c if checksums else None
+
+    def list(self, prefix: str) -> Iterator[Head]:
+        with self._explained("", reading=True):
+            pages = iter(
+                self._client.list_blobs(
+                    self._bucket,
+                    prefix=prefix or None,
+                    fields="items(name,size,generation,crc32c,updated),nextPageToken",
+                    **self._options,
+                ).pages
+            )
+        while True:
+            with self._explained("", reading=True):
+                page = next(pages, None)
+            if page is None:
+                return
+            for blob in page:
+                yield _head(blob)
+
+    def delete(self, name: str) -> None:
+        with suppress(FileNotFoundError), self._explained(name, reading=True):
+            self._bucket.blob(name).delete(**self._options)
+
+    def refuses_wrong_checksum(self, name: str) -> bool:
+        """Yes: the service sums what it gets itself, always, and has no other kind of server."""
+        del name
+        return True
+
+    @contextmanager
+    def _explained(self, name: str, *, reading: bool = False) -> Iterator[None]:
+        """The errors a Service raises, for those of Google's libraries."""
+        from google.api_core import exceptions
+        from google.auth.exceptions import GoogleAuthError, TransportError
+        from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+        from requests.exceptions import RequestException
+
+        try:
+            yield
+        except exceptions.GoogleAPICallError as error:
+            raise self._answer(int(error.code or 0), str(error.message), name, reading=reading) from error
+        except InvalidResponse as error:
+            status = int(getattr(error.response, "status_code", 0) or 0)
+            raise self._answer(status, f"answer {status}", name, reading=reading) from error
+        except (exceptions.RetryError, TransportError, RequestException, DataCorruption) as error:
+            raise ConnectionError(f"{self.address.url_of(name)}: {error}") from error
+        except GoogleAuthError as error:
+            raise no_credentials(self.address, str(error).splitlines()[0]) from error
+        except (ConnectionError, TimeoutError, FileNotFoundError):
+            raise
+        except (exceptions.GoogleAPIError, ValueError) as error:
+            raise refused(self.address, name, str(error)) from error
+
+    def _answer(self, status: int, said: str, name: str, *, reading: bool) -> Exception:
+        url = self.address.url_of(name)
+        if status == 404:
+            return FileNotFoundError(f"{url} is missing") if name and reading else missing_bucket(self.address)
+        if status == 412:
+            return ReplacedError(f"{url} was written by somebody else") if reading else FileExistsError(url)
+        if status == 401:
+            return no_credentials(self.address, "the store does not accept them (401)")
+        if status == 403:
+            return no_permission(self.address, name, str(status))
+        if status >= 500 or status in (408, 429):
+            return ConnectionError(f"{url}: {status}")
+        return refused(self.address, name, f"{status} {said}")
+
+
+class _Summed:
+    """A file whose content is summed as it is first read. What is sent again after a broken connection is not summed again."""
+
+    def __init__(self, stream: Any, crc32c: Any) -> None:
+        self.hasher = Hasher()
+        self._stream = stream
+        self._crc: Any = crc32c.Checksum()
+        self._summed = 0
+
+    @property
+    def crc32c(self) -> str:
+        return b64encode(self._crc.digest()).decode()
+
+    def read(self, count: int = -1) -> bytes:
+        start = self._stream.tell()
+        content: bytes = self._stream.read(count)
+        fresh = memoryview(content)[max(0, self._summed - start) :]
+        if fresh:
+            self.hasher.update(fresh)
+            self._crc.update(bytes(fresh))
+            self._summed += len(fresh)
+        return content
+
+    def finish(self) -> None:
+        """Sum what the upload left unread: a file that grew meanwhile must not look like the one that was sent."""
+        while self.read(1 << 20):
+            pass
+
+    def tell(self) -> int:
+        position: int = self._stream.tell()
+        return position
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        position: int = self._stream.seek(offset, whence)
+        return position
+
+
+def _head(blob: Any) -> Head:
+    return Head(
+        name=blob.name,
+        size=blob.size,
+        version=str(blob.generation) if blob.generation else None,
+        checksum=blob.crc32c,
+        modified=blob.updated.timestamp() if blob.updated else None,
+    )

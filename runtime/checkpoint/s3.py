@@ -1,0 +1,215 @@
+"""Amazon S3 and the servers that speak as it does, by boto3."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from runtime.checkpoint.checksum import Digest
+from runtime.checkpoint.objects import Head, ObjectStore, ReplacedError
+from runtime.checkpoint.parts import PART_BYTES, SLOTS, Parts
+from runtime.checkpoint.refusal import (
+    clock_wrong,
+    is_plain_refusal,
+    missing_bucket,
+    no_credentials,
+    no_permission,
+    package_missing,
+    refused,
+)
+from runtime.config.problem import UserError
+from runtime.config.storage import Address
+
+_REJECTED_KEYS = frozenset(
+    "InvalidAccessKeyId SignatureDoesNotMatch ExpiredToken InvalidToken TokenRefreshRequired InvalidSecurity AuthFailure".split()  # noqa: SIM905
+)
+# What S3 answers to a body that does not match its announced checksum.
+_BAD_BODY = frozenset({"BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest", "XAmzContentSHA256Mismatch"})
+
+
+class S3Store(ObjectStore):
+    """A bucket of S3. Keys come from where boto3 looks for them, which starts with the environment."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(_S3(address))
+
+
+class _S3:
+    parallel = "s3"
+
+    def __init__(self, address: Address) -> None:
+        try:
+            import awscrt.checksums
+            import boto3
+            from botocore.config import Config
+        except ImportError as error:
+            raise package_missing(address, error, "boto3[crt]") from error
+        self.address = address
+        self._checksums: Any = awscrt.checksums
+        own = bool(address.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+        # The body's integrity is vouched for by CRC64NVME, or by reading back; hashing it with SHA-256 as well, as plain http does by default,
+        # costs more than everything else together. Old servers know no trailing checksums, so those are used only where the probe found them.
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": 5},
+            connect_timeout=10,
+            read_timeout=60,
+            max_pool_connections=2 * SLOTS,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"payload_signing_enabled": False, **({"addressing_style": "path"} if own else {})},
+        )
+        with self._explained("", reading=True):
+            session = boto3.session.Session()
+            self._client: Any = session.client(
+                "s3", endpoint_url=address.endpoint or None, region_name=session.region_name or "us-east-1", config=config
+            )
+
+    def head(self, name: str) -> Head | None:
+        try:
+            with self._explained(name, reading=True):
+                answer = self._client.head_object(Bucket=self.address.bucket, Key=name, ChecksumMode="ENABLED")
+        except FileNotFoundError:
+            return None
+        return Head(
+            name=name,
+            size=answer["ContentLength"],
+            version=answer.get("ETag"),
+            checksum=answer.get("ChecksumCRC64NVME"),
+            modified=answer["LastModified"].timestamp() if "LastModified" in answer else None,
+        )
+
+    def get(self, head: Head, offset: int, count: int) -> bytes:
+        same = {"IfMatch": head.version} if head.version else {}
+        with self._explained(head.name, reading=True):
+            answer = self._client.get_object(
+                Bucket=self.address.bucket, Key=head.name, Range=f"bytes={offset}-{offset + count - 1}", **same
+            )
+            content: bytes = answer["Body"].read()
+            return content
+
+    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
+        condition = {"IfNoneMatch": "*"} if create else {"IfMatch": replaces} if replaces is not None else {}
+        with self._explained(name, replacing=replaces is not None):
+            self._client.put_object(Bucket=self.address.bucket, Key=name, Body=content, **condition)
+
+    def send(self, name: str, source: Path, parts: Parts, *, checksums: bool) -> tuple[Digest, str | None]:
+        total = 0
+
+        def also(content: bytes) -> None:
+            nonlocal total
+            total = self._checksums.crc64nvme(content, total)
+
+        size = source.stat().st_size
+        asked = {"ChecksumAlgorithm": "CRC64NVME"} if checksums else {}
+        if size <= PART_BYTES:
+            digest = self._send_whole(name, source, size, parts, asked, also)
+        else:
+            digest = self._send_parts(name, source, size, parts, asked, also)
+        return digest, b64encode(total.to_bytes(8, "big")).decode() if checksums else None
+
+    def list(self, prefix: str) -> Iterator[Head]:
+        pages = iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=self.address.bucket, Prefix=prefix))
+        while True:
+            with self._explained(prefix, reading=True):
+                page = next(pages, None)
+            if page is None:
+                return
+            for found in page.get("Contents", ()):
+                yield Head(name=found["Key"], size=found["Size"], modified=found["LastModified"].timestamp())
+
+    def delete(self, name: str) -> None:
+        with suppress(FileNotFoundError), self._explained(name, reading=True):
+            self._client.delete_object(Bucket=self.address.bucket, Key=name)
+
+    def refuses_wrong_checksum(self, name: str) -> bool:
+        content = b"this is not what was announced"
+        announced = self._checksums.crc64nvme(content) ^ 1
+        try:
+            with self._explained(name):
+                self._client.put_object(
+                    Bucket=self.address.bucket, Key=name, Body=content, ChecksumCRC64NVME=b64encode(announced.to_bytes(8, "big")).decode()
+                )
+        except ConnectionAbortedError:
+            return True
+        except UserError as error:
+            if not is_plain_refusal(error):
+                raise
+        return False
+
+    def _send_whole(self, name: str, source: Path, size: int, parts: Parts, asked: dict[str, str], also: Any) -> Digest:
+        def put(_number: int, content: bytes) -> None:
+            with self._explained(name):
+                self._client.put_object(Bucket=self.address.bucket, Key=name, Body=content, **asked)
+
+        return parts.send(source, size, put, also)[0]
+
+    def _send_parts(self, name: str, source: Path, size: int, parts: Parts, asked: dict[str, str], also: Any) -> Digest:
+        where = {"Bucket": self.address.bucket, "Key": name}
+        with self._explained(name):
+            upload = self._client.create_multipart_upload(**where, **asked)["UploadId"]
+
+        def put(number: int, content: bytes) -> dict[str, Any]:
+            with self._explained(name):
+                answer = self._client.upload_part(**where, **asked, UploadId=upload, PartNumber=number + 1, Body=content)
+            sums = {key: answer[key] for key in ("ETag", "ChecksumCRC64NVME") if key in answer}
+            return {"PartNumber": number + 1, **sums}
+
+        try:
+            digest, done = parts.send(source, size, put, also)
+            with self._explained(name):
+                self._client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": done})
+        except BaseException:
+            # Parts that are never put together cost money until somebody finds them.
+            with suppress(Exception):
+                self._client.abort_multipart_upload(**where, UploadId=upload)
+            raise
+        return digest
+
+    @contextmanager
+    def _explained(self, name: str, *, reading: bool = False, replacing: bool = False) -> Iterator[None]:
+        """The errors a Service raises, for those of boto3."""
+        from botocore import exceptions
+
+        try:
+            yield
+        except exceptions.ClientError as error:
+            raise self._answer(error, name, reading=reading, replacing=replacing) from error
+        except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError) as error:
+            raise no_credentials(self.address, str(error)) from error
+        except (exceptions.ProfileNotFound, exceptions.TokenRetrievalError, exceptions.UnauthorizedSSOTokenError) as error:
+            raise no_credentials(self.address, str(error)) from error
+        except (exceptions.HTTPClientError, exceptions.IncompleteReadError) as error:
+            raise ConnectionError(f"{self.address.url_of(name)}: {error}") from error
+        except (exceptions.BotoCoreError, ValueError) as error:
+            raise refused(self.address, name, str(error)) from error
+
+    def _answer(self, error: Any, name: str, *, reading: bool, replacing: bool) -> Exception:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        said = str(error.response.get("Error", {}).get("Message", "")) or code
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if code == "NoSuchBucket":
+            return missing_bucket(self.address)
+        if code == "NoSuchUpload":
+            return ConnectionError(f"{self.address.url_of(name)}: the upload was called off by the store")
+        if status == 412 or (status == 404 and replacing) or code == "ConditionalRequestConflict":
+            changed = f"{self.address.url_of(name)} was written by somebody else"
+            return ReplacedError(changed) if reading else FileExistsError(changed)
+        if status == 404 and not reading:
+            return ConnectionError(f"{self.address.url_of(name)}: {said}")
+        if status == 404:
+            return FileNotFoundError(f"{self.address.url_of(name)} is missing")
+        if code in _BAD_BODY:
+            return ConnectionAbortedError(f"{self.address.url_of(name)}: {said}")
+        if code == "RequestTimeTooSkewed":
+            return clock_wrong(self.address, said)
+        if code in _REJECTED_KEYS:
+            return no_credentials(self.address, f"the store does not accept the credentials ({code})")
+        if status in (401, 403):
+            return no_permission(self.address, name, code or str(status))
+        if status > 501 or status == 500 or status == 429 or code in ("RequestTimeout", "SlowDown", "Throttling", "OperationAborted"):
+            return ConnectionError(f"{self.address.url_of(name)}: {status} {said}")
+        return refused(self.address, name, f"{status} {said}")

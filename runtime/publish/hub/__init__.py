@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: who may write there, what is pushed when, and proof that it arrived."""

@@ -1,0 +1,1 @@
+"""Hearing from a cloud that it is about to take the machine away."""
