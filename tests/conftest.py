@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["object_servers"]
 
 # No test sees or touches the user's own runs; each worker process has a state folder of its own.
+# How long an example takes depends on what else the machine does.
+settings.register_profile("anywhere", deadline=None)
+settings.load_profile("anywhere")
 os.environ["LAUNCHER_STATE_DIR"] = tempfile.mkdtemp(prefix="launcher-state-")
 os.environ["LAUNCHER_PRICES"] = str(Path(os.environ["LAUNCHER_STATE_DIR"]) / "prices.json")
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -9,12 +9,13 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from runtime.checkpoint.checksum import Digest, Hasher
 from runtime.checkpoint.disk import disk_error
+from runtime.checkpoint.jitter import Jitter
 from runtime.checkpoint.manifest import check_relative
 from runtime.checkpoint.parts import Parts
 from runtime.checkpoint.patience import passes
@@ -115,7 +116,7 @@ class ObjectStore:
             raise
         except OSError as error:
             raise disk_error(error, source) from error
-        head = self._service.head(name)
+        head = again(lambda: self._service.head(name))
         if head is None:
             raise ConnectionError(f"{self.url(key)} was sent and is not there")
         known = expected is not None and head.checksum is not None
@@ -131,7 +132,7 @@ class ObjectStore:
             raise ValueError(f"{self.url()} cannot create conditionally")
         if replaces is not None and not self.capabilities.conditional_replace:
             raise ValueError(f"{self.url()} cannot replace conditionally")
-        _patiently(lambda: self._service.put(name, content, create=create, replaces=replaces))
+        again(lambda: self._service.put(name, content, create=create, replaces=replaces))
 
     def get_file(self, key: str, target: Path) -> Digest:
         """As Store.get_file. Several parts are fetched at once, all of one version."""
@@ -206,14 +207,16 @@ class ObjectStore:
                 raise ConnectionError(f"{len(content):,} of {count:,} bytes of {head.name} arrived")
             return content
 
-        return self._parts.fetch(head.size, lambda offset, count: _patiently(lambda: get(offset, count)))
+        return self._parts.fetch(head.size, lambda offset, count: again(lambda: get(offset, count)))
 
     def _probe(self) -> Capabilities:
         """What the store honours, found by trying each on an object of its own. Raises as every request does."""
         name, wrong = (self._below(f"{_PROBE}/{secrets.token_hex(8)}-{what}") for what in ("condition", "checksum"))
         try:
-            creates = _holds(lambda: self._service.put(name, b"1", create=True, replaces=None)) and not _holds(
-                lambda: self._service.put(name, b"2", create=True, replaces=None)
+            # The name is new, so a first write that is refused was sent twice by the library: the second met the first, which is an answer too.
+            creates = (
+                _try(lambda: self._service.put(name, b"1", create=True, replaces=None)) != "error"
+                and _try(lambda: self._service.put(name, b"2", create=True, replaces=None)) == "refused"
             )
             replaces = creates and self._replaces(name)
             return Capabilities(
@@ -228,28 +231,30 @@ class ObjectStore:
         first = self._service.head(name)
         if first is None or first.version is None:
             return False
-        return _holds(lambda: self._service.put(name, b"33", create=False, replaces=first.version)) and not _holds(
-            lambda: self._service.put(name, b"444", create=False, replaces=first.version)
+        return (
+            _try(lambda: self._service.put(name, b"33", create=False, replaces=first.version)) == "done"
+            and _try(lambda: self._service.put(name, b"444", create=False, replaces=first.version)) == "refused"
         )
 
 
-def _holds(put: Callable[[], None]) -> bool:
+def _try(put: Callable[[], None]) -> Literal["done", "refused", "error"]:
     try:
         put()
     except FileExistsError:
-        return False
+        return "refused"
     except UserError as error:
         # Some servers answer a condition they do not know with an error, which is as good as ignoring it.
         if not is_plain_refusal(error):
             raise
-        return False
-    return True
+        return "error"
+    return "done"
 
 
-def _patiently(ask: Callable[[], Result]) -> Result:
+def again(ask: Callable[[], Result]) -> Result:
+    """What one request returns, sent up to four times with pauses between while it fails in a way that may pass; the last failure otherwise."""
     retrying = Retrying(
         stop=stop_after_attempt(_ATTEMPTS),
-        wait=wait_random_exponential(multiplier=0.2, max=10),
+        wait=wait_exponential(multiplier=0.1, max=9) + Jitter(1),
         retry=retry_if_exception(lambda error: passes(error) and not isinstance(error, ReplacedError)),
         reraise=True,
     )

@@ -6,14 +6,15 @@ import errno
 from collections.abc import Callable
 from typing import TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
+from runtime.checkpoint.jitter import Jitter
 from runtime.config.problem import ExitCode, Problem, UserError
 
 Result = TypeVar("Result")
 
 ATTEMPTS = 6
-_WAIT = wait_exponential(multiplier=0.1, max=10) + wait_random(0, 0.2)
+_WAIT = wait_exponential(multiplier=0.1, max=10) + Jitter(0.2)
 # A disk's refusals: trying again changes nothing until the user does something.
 _LASTING = frozenset(
     {

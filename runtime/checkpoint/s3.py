@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.checkpoint.checksum import Digest
-from runtime.checkpoint.objects import Head, ObjectStore, ReplacedError
+from runtime.checkpoint.objects import Head, ObjectStore, ReplacedError, again
 from runtime.checkpoint.parts import PART_BYTES, SLOTS, Parts
 from runtime.checkpoint.refusal import (
     clock_wrong,
@@ -51,10 +51,11 @@ class _S3:
         self.address = address
         self._checksums: Any = awscrt.checksums
         own = bool(address.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+        # Requests are repeated by `again`: the library draws its pauses from the generator that training draws from.
         # The body's integrity is vouched for by CRC64NVME, or by reading back; hashing it with SHA-256 as well, as plain http does by default,
         # costs more than everything else together. Old servers know no trailing checksums, so those are used only where the probe found them.
         config = Config(
-            retries={"mode": "standard", "total_max_attempts": 5},
+            retries={"mode": "standard", "total_max_attempts": 1},
             connect_timeout=10,
             read_timeout=60,
             max_pool_connections=2 * SLOTS,
@@ -141,11 +142,11 @@ class _S3:
         return False
 
     def _send_whole(self, name: str, source: Path, size: int, parts: Parts, asked: dict[str, str], also: Any) -> Digest:
-        def put(_number: int, content: bytes) -> None:
+        def put(content: bytes) -> None:
             with self._explained(name):
                 self._client.put_object(Bucket=self.address.bucket, Key=name, Body=content, **asked)
 
-        return parts.send(source, size, put, also)[0]
+        return parts.send(source, size, lambda _number, content: again(lambda: put(content)), also)[0]
 
     def _send_parts(self, name: str, source: Path, size: int, parts: Parts, asked: dict[str, str], also: Any) -> Digest:
         where = {"Bucket": self.address.bucket, "Key": name}
@@ -159,7 +160,7 @@ class _S3:
             return {"PartNumber": number + 1, **sums}
 
         try:
-            digest, done = parts.send(source, size, put, also)
+            digest, done = parts.send(source, size, lambda number, content: again(lambda: put(number, content)), also)
             with self._explained(name):
                 self._client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": done})
         except BaseException:

@@ -109,9 +109,8 @@ def _publish(place: RunStore, remote: Manifest, guard: Callable[[], None], *, co
     folder = folder_name(remote)
     key = place.key(f"{folder}/{MANIFEST}")
     for _ in range(_ROUNDS):
-        guard()
         try:
-            old = _put_manifest(place, remote, key, conditional=conditional)
+            old = _put_manifest(place, remote, key, guard, conditional=conditional)
         except FileExistsError:
             continue
         except _SealedError as error:
@@ -123,13 +122,14 @@ def _publish(place: RunStore, remote: Manifest, guard: Callable[[], None], *, co
     raise OSError(f"{place.store.url(key)} keeps changing: another writer is at work")
 
 
-def _put_manifest(place: RunStore, remote: Manifest, key: str, *, conditional: bool) -> Manifest | None:
+def _put_manifest(place: RunStore, remote: Manifest, key: str, guard: Callable[[], None], *, conditional: bool) -> Manifest | None:
     """Write the manifest; returns the one of an earlier training that it replaced.
 
     What is in the way is never deleted first: between that and the write there would be no checkpoint here. Raises FileExistsError when somebody
     else wrote meanwhile, _SealedError when what is there stays.
     """
     store, content = place.store, remote.encode()
+    guard()
     if conditional:
         with suppress(FileExistsError):
             store.put_bytes(key, content, create=True)
@@ -144,6 +144,8 @@ def _put_manifest(place: RunStore, remote: Manifest, key: str, *, conditional: b
     present = _present(place, remote)
     if present is not None and not _replaces(remote, present):
         raise _SealedError(present)
+    # To read all of what is in the way may have taken long.
+    guard()
     if store.capabilities.conditional_replace and stat.version is not None:
         store.put_bytes(key, content, replaces=stat.version)
     else:

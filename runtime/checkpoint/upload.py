@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 from tenacity.wait import wait_base
 
+from runtime.checkpoint.jitter import Jitter
 from runtime.checkpoint.layout import step_of
 from runtime.checkpoint.lease import FencedError, Lease
 from runtime.checkpoint.manifest import Manifest
@@ -71,7 +72,7 @@ class Uploader:
         # The attempt alone is not enough: two machines may both believe to be attempt 1.
         self._writer = f"{attempt}-{secrets.token_hex(4)}"
         self._on_event = on_event
-        self._wait = wait_exponential(multiplier=0.5, max=60) + wait_random(0, 1) if wait is None else wait
+        self._wait = wait_exponential(multiplier=0.5, max=60) + Jitter(1) if wait is None else wait
         self._clock = clock
         self._changed = threading.Condition()
         self._waiting: list[_Job] = []
@@ -243,7 +244,6 @@ class Uploader:
     def _tell(self, kind: str, job: _Job | None, **fields: object) -> None:
         # A listener that fails (a full disk under the event log) may not end the uploads, nor the step that submitted one.
         with suppress(Exception):
-            if job is None:
-                self._on_event(kind, **fields)
-            else:
-                self._on_event(kind, step=job.step, path=str(job.folder), **fields)
+            if job is not None:
+                fields["path"] = str(job.folder)
+            self._on_event(kind, step=None if job is None else job.step, **fields)

@@ -13,6 +13,7 @@ from runtime.checkpoint.checksum import digest_files
 from runtime.checkpoint.directory import DirectoryStore
 from runtime.checkpoint.manifest import Manifest, read_manifest, verify
 from runtime.checkpoint.restore import fetch, find_newest, restore_newest, survey
+from runtime.checkpoint.retention import Keep, prune_stored
 from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.storing import seal_in_store
 from runtime.config.problem import UserError
@@ -280,3 +281,23 @@ def test_a_store_that_does_not_answer_is_no_fresh_start(sealed: Any, tmp_path: P
     with pytest.raises(UserError, match="kept failing: connection reset") as caught:
         find_newest([place])
     assert caught.value.problems[0].code == "store-unreachable"
+
+
+def test_a_writer_that_seals_and_drops_while_it_is_read(sealed: Any, tmp_path: Path) -> None:
+    """Every checkpoint that was listed is gone when its manifest is asked for; a newer one has come instead."""
+    steps = iter((20, 30, 40))
+
+    class Moving(DirectoryStore):
+        def list(self, prefix: str) -> Any:
+            listed = list(super().list(prefix))
+            if (step := next(steps, None)) is not None:
+                place = RunStore(store=DirectoryStore(self.root), run="run")
+                seal_in_store(place, sealed(step), writer="1-aaaa")
+                prune_stored(place, Keep(last=1), attempt=1)
+            return iter(listed)
+
+    seal_in_store(RunStore(store=DirectoryStore(tmp_path / "store"), run="run"), sealed(10), writer="1-aaaa")
+    found = find_newest([RunStore(store=Moving(tmp_path / "store"), run="run")])
+    assert found is not None
+    assert found.step == 40
+    assert found.skipped == ()

@@ -157,3 +157,38 @@ def test_a_broken_newest_in_the_store_never_costs_the_last_good_one(sealed: Any,
     found = find_newest([place])
     assert found is not None
     assert found.step == 10
+
+
+def test_a_newer_one_that_only_looks_whole_never_costs_the_one_just_sealed(sealed: Any, place: RunStore, tmp_path: Path) -> None:
+    for step in (40, 45, 50):
+        seal_in_store(place, sealed(step, files={"a": b"good"}), writer="1-aaaa")
+    place.store.put_bytes("run/checkpoints/step-00000050/1-aaaa/a", b"evil")
+    (tmp_path / "checkpoints" / "step-00000050" / "a").write_bytes(b"evil")
+    assert prune_stored(place, Keep(last=1), attempt=1, sealed=45) == (40,)
+    assert [folder.name for folder in prune(tmp_path / "checkpoints", Keep(last=1), sealed=45)] == ["step-00000040"]
+    for at in (place, tmp_path / "checkpoints"):
+        found = find_newest([at])
+        assert found is not None
+        assert found.step == 45
+
+
+def test_what_another_living_writer_may_be_about_to_name_stays(sealed: Any, place: RunStore) -> None:
+    for step in (10, 20):
+        seal_in_store(place, sealed(step, files={"a": b"x"}), writer="1-aaaa")
+    for writer in ("0-dead", "1-bbbb", "2-cccc"):
+        place.store.put_bytes(f"run/checkpoints/step-00000010/{writer}/a", b"x")
+    assert prune_stored(place, Keep(last=1), attempt=1, sealed=20) == (10,)
+    assert keys(place) == {"step-00000010/1-bbbb/a", "step-00000010/2-cccc/a", "step-00000020/1-aaaa/a", "step-00000020/manifest.json"}
+
+
+def test_nothing_is_deleted_by_one_who_may_not(sealed: Any, place: RunStore) -> None:
+    for step in (10, 20):
+        seal_in_store(place, sealed(step, files={"a": b"x"}), writer="1-aaaa")
+    before = keys(place)
+
+    def refuse() -> None:
+        raise PermissionError("not any more")
+
+    with pytest.raises(PermissionError):
+        prune_stored(place, Keep(last=1), attempt=1, guard=refuse)
+    assert keys(place) == before

@@ -32,9 +32,9 @@ class Watched:
         self.before("put", key)
         return self.inner.put_file(key, source)
 
-    def put_bytes(self, key: str, content: bytes, *, create: bool = False) -> None:
+    def put_bytes(self, key: str, content: bytes, *, create: bool = False, replaces: str | None = None) -> None:
         self.before("put", key)
-        self.inner.put_bytes(key, content, create=create)
+        self.inner.put_bytes(key, content, create=create, replaces=replaces)
 
     def get_file(self, key: str, target: Path) -> Digest:
         self.before("get", key)
@@ -239,3 +239,49 @@ def test_what_is_in_the_store_can_be_found_again(sealed: Any, tmp_path: Path) ->
     found = find_newest([place])
     assert found is not None
     assert found.step == 40
+
+
+def test_what_was_sent_before_and_is_gone_is_sent_again(sealed: Any, tmp_path: Path) -> None:
+    store, folder, sent = Watched(tmp_path / "store"), sealed(40), set[str]()
+
+    def fail(request: str, key: str) -> None:
+        if (request, key) == ("put", FINAL_KEY):
+            raise ConnectionResetError("reset by peer")
+
+    store.before = fail
+    with pytest.raises(ConnectionResetError):
+        seal_in_store(run_in(store), folder, writer="1-aaaa", sent=sent)
+    assert sent == {"adapter_model.safetensors", "trainer_state.json", "rng/rank-0.pt"}
+    store.inner.delete("run/checkpoints/step-00000040/1-aaaa/trainer_state.json")
+    store.before = lambda _request, _key: None
+    seal_in_store(run_in(store), folder, writer="1-aaaa", sent=sent)
+    assert newest_is_whole(run_in(store)) is not None
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_what_is_replaced_is_never_away(sealed: Any, tmp_path: Path, conditional: bool) -> None:
+    store = Watched(tmp_path / "store", conditional=conditional)
+    seal_in_store(run_in(store), sealed(40, kind="final", files={"model": b"old"}), writer="1-aaaa")
+    away: list[str] = []
+
+    def look(request: str, key: str) -> None:
+        if store.inner.stat("run/final/manifest.json") is None:
+            away.append(f"{request} {key}")
+
+    store.before = look
+    seal_in_store(run_in(store), sealed(80, kind="final", attempt=2, files={"model": b"new"}), writer="2-bbbb")
+    assert away == []
+    assert run_in(store).manifest("final").step == 80
+
+
+@pytest.mark.parametrize("calls", [0, 1, 3])
+def test_one_who_may_not_go_on_publishes_nothing(sealed: Any, tmp_path: Path, calls: int) -> None:
+    place, asked = run_in(Watched(tmp_path / "store")), iter(range(100))
+
+    def guard() -> None:
+        if next(asked) >= calls:
+            raise PermissionError("not any more")
+
+    with pytest.raises(PermissionError):
+        seal_in_store(place, sealed(40), writer="1-aaaa", guard=guard)
+    assert newest_is_whole(place) is None

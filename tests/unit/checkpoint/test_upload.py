@@ -13,6 +13,7 @@ from tenacity import wait_fixed
 
 from runtime.checkpoint.checksum import Digest
 from runtime.checkpoint.directory import DirectoryStore
+from runtime.checkpoint.lease import Lease
 from runtime.checkpoint.restore import find_newest
 from runtime.checkpoint.retention import Keep, prune
 from runtime.checkpoint.stored import RunStore
@@ -278,3 +279,55 @@ def test_closing_does_not_wait_for_ever(sealed: Any, start: Any, store: Gated) -
     uploader.submit(sealed(40))
     assert store.started.wait(LONG_S)
     assert not uploader.close(0.01)
+
+
+def test_one_whose_lease_is_taken_stops_and_says_why(sealed: Any, start: Any, store: Gated, log: Log) -> None:
+    place = RunStore(store=store, run="run")
+    uploader = start(lease=Lease(place, attempt=1, writer="old"))
+    uploader.submit(sealed(40))
+    assert uploader.flush(LONG_S)
+    Lease(place, attempt=2, writer="new").hold()
+    uploader.submit(sealed(50))
+    assert "attempt 2 (process new) has taken this run over" in log.wait("fenced")["message"]
+    assert not uploader.flush(LONG_S)
+    uploader.submit(sealed(60))
+    assert log.kinds() == [("uploaded", 40), ("fenced", 50), ("upload_dropped", 60)]
+    assert stored(store) == 40
+    assert uploader.fenced is not None
+    assert uploader.fenced.code == "fenced"
+
+
+def test_an_idle_one_learns_of_its_successor_too(start: Any, store: Gated, log: Log) -> None:
+    place = RunStore(store=store, run="run")
+    uploader = start(lease=Lease(place, attempt=1, ttl_s=0.05))
+    while not list(store.list("run/")):
+        time.sleep(0.001)
+    successor = Lease(place, attempt=2)
+    while uploader.fenced is None:
+        # A renewal may have been on its way when it wrote; it looks again, as it does before every change.
+        successor.hold()
+        time.sleep(0.001)
+    log.wait("fenced")
+
+
+def test_the_lease_is_given_back_at_the_end(start: Any, store: Gated) -> None:
+    place = RunStore(store=store, run="run")
+    assert start(attempt=3, lease=Lease(place, attempt=3)).close(LONG_S)
+    Lease(place, attempt=1).hold()
+
+
+def test_a_store_that_is_away_does_not_cost_the_lease(sealed: Any, start: Any, store: Gated, log: Log) -> None:
+    class Away(Lease):
+        failures = 2
+
+        def hold(self) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise ConnectionError("no route to host")
+            super().hold()
+
+    uploader = start(lease=Away(RunStore(store=store, run="run"), attempt=1))
+    log.wait("lease_failed")
+    uploader.submit(sealed(40))
+    assert uploader.flush(LONG_S)
+    assert stored(store) == 40

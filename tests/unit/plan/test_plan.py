@@ -104,6 +104,19 @@ def test_secrets_are_named_and_their_values_stay_out(recipe: str) -> None:
     assert "verysecret" not in json.dumps(plan.to_json())
 
 
+def test_a_push_is_named_and_its_token_looked_for(recipe: str, tmp_path: Path) -> None:
+    text = recipe + "hub_model_id: me/mine\nhub_revision: dev\n"
+    home = {"HF_HOME": str(tmp_path)}
+    plan = plan_of(text, environment=home)
+    assert plan.secrets == (("HF_TOKEN", False),)
+    assert plan.after[-1] == "push to me/mine (dev), private, and compare"
+    (tmp_path / "token").write_text("hf_verysecret", encoding="utf-8")
+    stored = plan_of(text + "launch: {publish: {private: false}}\n", environment=home)
+    assert stored.secrets == (("HF_TOKEN", True),)
+    assert stored.after[-1] == "push to me/mine (dev), public if new, and compare"
+    assert "verysecret" not in json.dumps(stored.to_json())
+
+
 def test_data_elsewhere_without_a_revision_is_warned_about(recipe: str, tmp_path: Path) -> None:
     text = recipe.replace(str(tmp_path / "rows.jsonl"), "org/rows") + "max_steps: 5\n"
     assert "not-pinned" in [problem.code for problem in plan_of(text).warnings]

@@ -148,3 +148,13 @@ def test_an_errand_waits_for_the_one_before_and_raises_once() -> None:
         errand.settle()
     errand.settle()
     assert order == ["first", "second"]
+
+
+def test_a_run_that_another_process_has_taken_over_ends_at_its_next_checkpoint(tmp_path: Path) -> None:
+    class Fenced:
+        fenced = Problem(code="fenced", message="attempt 2 has taken this run over")
+        protected = frozenset[Path]()
+
+    with pytest.raises(UserError) as refused:
+        saver(tmp_path, uploader=Fenced()).save(5, content())
+    assert (refused.value.exit_code, refused.value.problems[0].code) == (7, "fenced")

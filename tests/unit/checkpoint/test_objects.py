@@ -1,0 +1,254 @@
+"""An object store over a service that fails on purpose: what was sent wrong is noticed, what is read is one version, nothing is left waiting."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tenacity import wait_none
+
+from runtime.checkpoint import objects
+from runtime.checkpoint.checksum import Digest, digest_bytes
+from runtime.checkpoint.objects import Head, ObjectStore, ReplacedError
+from runtime.checkpoint.parts import PART_BYTES, SLOTS, Parts, part_bytes
+from runtime.checkpoint.refusal import no_permission, refused
+from runtime.config.problem import UserError
+from runtime.config.storage import Address
+
+
+class Memory:
+    """A service in memory, whose checksum is ours; `on` is called before each request."""
+
+    parallel = "memory"
+
+    def __init__(self, *, sums: bool = True) -> None:
+        self.address = Address(kind="s3", bucket="bucket", prefix="deep")
+        self.objects: dict[str, tuple[int, bytes]] = {}
+        self.sums = sums
+        self.on: Callable[[str], None] = lambda _request: None
+        self.mangle: Callable[[bytes], bytes] = lambda content: content
+        self.conditions = True
+
+    def head(self, name: str) -> Head | None:
+        self.on("head")
+        if name not in self.objects:
+            return None
+        version, content = self.objects[name]
+        checksum = digest_bytes(content).checksum if self.sums else None
+        return Head(name=name, size=len(content), version=str(version), checksum=checksum)
+
+    def get(self, head: Head, offset: int, count: int) -> bytes:
+        self.on("get")
+        version, content = self.objects[head.name]
+        if str(version) != head.version:
+            raise ReplacedError(head.name)
+        return content[offset : offset + count]
+
+    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
+        self.on("put")
+        version = self.objects[name][0] if name in self.objects else 0
+        if self.conditions and ((create and version) or (replaces is not None and replaces != str(version))):
+            raise FileExistsError(name)
+        self.objects[name] = (version + 1, content)
+
+    def send(self, name: str, source: Path, parts: Parts, *, checksums: bool) -> tuple[Digest, str | None]:
+        digest, contents = parts.send(source, source.stat().st_size, self._part, lambda _content: None)
+        version = self.objects[name][0] if name in self.objects else 0
+        self.objects[name] = (version + 1, self.mangle(b"".join(contents)))
+        return digest, digest.checksum if checksums else None
+
+    def list(self, prefix: str) -> Iterator[Head]:
+        for name in sorted(self.objects):
+            if name.startswith(prefix):
+                yield Head(name=name, size=len(self.objects[name][1]))
+
+    def delete(self, name: str) -> None:
+        self.on("delete")
+        self.objects.pop(name, None)
+
+    def refuses_wrong_checksum(self, name: str) -> bool:
+        return self.sums
+
+    def _part(self, _number: int, content: bytes) -> bytes:
+        self.on("part")
+        return content
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("wait_exponential", "Jitter"):
+        monkeypatch.setattr(objects, name, lambda *_arguments, **_options: wait_none())
+
+
+def failing(times: int, request: str, error: Exception) -> Callable[[str], None]:
+    left = [times]
+
+    def on(what: str) -> None:
+        if what == request and left[0]:
+            left[0] -= 1
+            raise error
+
+    return on
+
+
+@pytest.mark.parametrize("sums", [True, False])
+@pytest.mark.parametrize("mangle", [lambda content: content[:-1], lambda content: content + b"x"])
+def test_an_object_of_another_size_is_removed_again(tmp_path: Path, sums: bool, mangle: Callable[[bytes], bytes]) -> None:
+    service = Memory(sums=sums)
+    service.mangle = mangle
+    (tmp_path / "source").write_bytes(b"content")
+    with pytest.raises(ConnectionError, match="differs from what was sent"):
+        ObjectStore(service).put_file("run/a", tmp_path / "source")
+    assert service.objects == {}
+
+
+def test_a_checksum_that_is_believed_must_match(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"content")
+    service = Memory()
+    service.mangle = lambda content: b"C" + content[1:]
+    with pytest.raises(ConnectionError, match="differs from what was sent"):
+        ObjectStore(service).put_file("run/a", tmp_path / "source")
+    assert service.objects == {}
+
+    silent = Memory(sums=False)
+    silent.mangle = service.mangle
+    assert not ObjectStore(silent).put_file("run/a", tmp_path / "source").confirmed
+    assert ObjectStore(Memory()).put_file("run/a", tmp_path / "source").confirmed
+
+
+def test_a_store_that_forgets_conditions_is_found_out() -> None:
+    service = Memory()
+    service.conditions = False
+    found = ObjectStore(service).capabilities
+    assert (found.conditional_put, found.conditional_replace, found.checksums) == (False, False, True)
+    assert service.objects == {}
+
+
+def test_a_store_that_answers_conditions_with_an_error_is_found_out_too() -> None:
+    service = Memory()
+    service.on = failing(1, "put", refused(service.address, "x", "501 not implemented"))
+    assert not ObjectStore(service).capabilities.conditional_put
+
+
+def test_a_probe_that_the_library_sent_twice_is_understood() -> None:
+    service = Memory()
+    real, sent = service.put, [0]
+
+    def put(name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
+        sent[0] += 1
+        real(name, content, create=create, replaces=replaces)
+        if sent[0] == 1:
+            raise FileExistsError(name)
+
+    service.put = put  # type: ignore[method-assign]
+    assert ObjectStore(service).capabilities.conditional_replace
+
+
+def test_a_probe_that_fails_is_asked_again() -> None:
+    service = Memory()
+    store = ObjectStore(service)
+    service.on = failing(1, "put", no_permission(service.address, "", "403"))
+    with pytest.raises(UserError):
+        _ = store.capabilities
+    assert store.capabilities.conditional_put
+
+
+def test_a_part_that_fails_is_fetched_again(tmp_path: Path) -> None:
+    service, content = Memory(), bytes(range(256)) * (PART_BYTES // 64)
+    store = ObjectStore(service)
+    service.objects["deep/run/a"] = (1, content)
+    service.on = failing(3, "get", ConnectionResetError("reset"))
+    assert store.get_file("run/a", tmp_path / "target") == digest_bytes(content)
+    service.on = failing(10_000, "get", ConnectionResetError("reset"))
+    for turn in range(2 * SLOTS):
+        with pytest.raises(ConnectionResetError):
+            store.get_file("run/a", tmp_path / f"again-{turn}")
+    service.on = lambda _request: None
+    assert digest_bytes(b"".join(store.read("run/a"))) == digest_bytes(content), "no slot was lost to the failures"
+
+
+def test_a_reader_gets_one_version(tmp_path: Path) -> None:
+    service = Memory()
+    store = ObjectStore(service)
+    store.put_bytes("run/a", b"first")
+
+    def replace_once(request: str) -> None:
+        if request == "get":
+            service.on = lambda _request: None
+            service.objects["deep/run/a"] = (2, b"the second")
+
+    service.on = replace_once
+    assert b"".join(store.read("run/a")) == b"the second"
+
+
+def test_a_reader_that_stops_early_gives_its_slots_back() -> None:
+    service = Memory()
+    store = ObjectStore(service)
+    service.objects["deep/run/a"] = (1, b"x" * (3 * PART_BYTES))
+    for _ in range(2 * SLOTS):
+        reader = store.read("run/a")
+        next(reader)
+        reader.close()
+    together = threading.Barrier(3)
+    service.on = lambda request: together.wait(10) and None if request == "get" else None
+    assert sum(len(part) for part in store.read("run/a")) == 3 * PART_BYTES
+
+
+def test_a_failed_upload_leaves_nothing_under_way(tmp_path: Path) -> None:
+    service = Memory()
+    store = ObjectStore(service)
+    assert store.capabilities.checksums
+    with (tmp_path / "source").open("wb") as stream:
+        stream.truncate(4 * PART_BYTES)
+    for _ in range(2 * SLOTS):
+        service.on = failing(1, "part", ConnectionResetError("reset"))
+        with pytest.raises(ConnectionResetError):
+            store.put_file("run/a", tmp_path / "source")
+    assert service.objects == {}
+    service.on = lambda _request: None
+    assert store.put_file("run/a", tmp_path / "source").size == 4 * PART_BYTES
+
+
+def test_no_more_parts_are_in_memory_than_slots(tmp_path: Path) -> None:
+    parts, lock = Parts("test"), threading.Lock()
+    now, most = [0], [0]
+
+    def put(_number: int, content: bytes) -> int:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        threading.Event().wait(0.002)
+        with lock:
+            now[0] -= 1
+        return len(content)
+
+    for name in ("a", "b"):
+        with (tmp_path / name).open("wb") as stream:
+            stream.truncate(SLOTS * PART_BYTES + 1)
+    sizes: list[int] = []
+    threads = [
+        threading.Thread(target=lambda name=name: sizes.extend(parts.send(tmp_path / name, 1, put, lambda _content: None)[1]))
+        for name in ("a", "b")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(sizes) == 2 * (SLOTS * PART_BYTES + 1)
+    assert most[0] <= SLOTS
+
+
+@pytest.mark.parametrize("size", [0, 1, PART_BYTES, 9_000 * PART_BYTES, 9_000 * PART_BYTES + 1, 10**12, 5 * 10**12])
+def test_parts_are_few_enough_for_every_service(size: int) -> None:
+    step = part_bytes(size)
+    assert step >= PART_BYTES
+    assert step % (1 << 20) == 0
+    assert -(-size // step) <= 10_000
+
+
+def test_keys_of_the_probe_are_reserved() -> None:
+    store = ObjectStore(Memory())
+    with pytest.raises(ValueError, match="reserved"):
+        store.put_bytes(".probe/x", b"")
