@@ -35,7 +35,7 @@ class _Azure:
         self.address = address
         self._same: Any = MatchConditions.IfNotModified
         self._block: Any = BlobBlock
-        options = {"retry_total": 4, "connection_timeout": 10, "read_timeout": 60, "logging_enable": False}
+        options: dict[str, Any] = {"retry_total": 4, "connection_timeout": 10, "read_timeout": 60, "logging_enable": False}
         account, connection = os.environ.get("AZURE_STORAGE_ACCOUNT", ""), os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "")
         key = os.environ.get("AZURE_STORAGE_KEY") or os.environ.get("AZURE_STORAGE_ACCOUNT_KEY")
         secret: Any = key or os.environ.get("AZURE_STORAGE_SAS_TOKEN")
