@@ -127,7 +127,7 @@ def test_max_hours_stops_at_a_sealed_checkpoint(place):
     supervisor = Supervisor(
         folder=folder,
         record=record,
-        terms=Terms(grace_s=5, max_deaths=1, max_hours=1.5 / 3600, secrets=()),
+        terms=Terms(grace_s=5, max_deaths=1, max_hours=6 / 3600, secrets=()),
         environment=place.environment,
         runtime_path=runtime_only_path(place.state),
     )
