@@ -7,9 +7,17 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 Event = dict[str, Any]
+
+
+class OnEvent(Protocol):
+    """Told what happened; shaped as `EventLog.append`. It may be called from another thread than the one that waits for the work."""
+
+    def __call__(self, kind: str, step: int | None = None, **fields: object) -> object:
+        """One event of `kind` at optimizer step `step`."""
+        ...
 
 
 class EventLog:

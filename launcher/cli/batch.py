@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.config.problem import ExitCode, Problem, UserError
@@ -20,6 +21,17 @@ def without_auto(sets: Sequence[str]) -> tuple[list[str], bool]:
     """The overrides without `micro_batch_size=auto`, and whether it was among them."""
     plain = [text for text in sets if text.replace(" ", "") != AUTO]
     return plain, len(plain) < len(sets)
+
+
+def find_batch(
+    config: TrainingConfig, hardware: Hardware, *, environment: Mapping[str, str], model_config: Path | None = None
+) -> tuple[TrainingConfig, Problem]:
+    """What `settle_batch` gives for the recipe's own model and data."""
+    from launcher.estimate.model_source import find_model
+    from launcher.estimate.rows import data_size
+
+    model = find_model(config.base_model, model_config=model_config, environment=environment, changes=config.overrides_of_model_config)
+    return settle_batch(config, model, hardware, data_size(config, vocab=model.facts.vocab))
 
 
 def settle_batch(config: TrainingConfig, model: ModelSource, hardware: Hardware, data: DataSize) -> tuple[TrainingConfig, Problem]:

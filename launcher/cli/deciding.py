@@ -65,9 +65,7 @@ def _from_recipe(
     chaos: tuple[str, ...],
     environment: Mapping[str, str],
 ) -> Decision:
-    from launcher.cli.batch import settle_batch, without_auto
-    from launcher.estimate.model_source import find_model
-    from launcher.estimate.rows import data_size
+    from launcher.cli.batch import find_batch, without_auto
     from launcher.plan.lessons import lessons_from
     from launcher.plan.plan import make_plan
     from launcher.plan.target import local_target
@@ -89,8 +87,7 @@ def _from_recipe(
     config = settled(checked.config.model_copy(update={"launch": launch}), run=run, cwd=Path.cwd())
     said += warnings
     if automatic:
-        model = find_model(config.base_model, environment=environment, changes=config.overrides_of_model_config)
-        config, note = settle_batch(config, model, target.hardware, data_size(config, vocab=model.facts.vocab))
+        config, note = find_batch(config, target.hardware, environment=environment)
         said.append(note)
     plan = make_plan(
         config,

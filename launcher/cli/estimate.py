@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from launcher.estimate.estimate import Estimate
     from launcher.estimate.hardware import Hardware
     from launcher.plan.offer import Offer
     from runtime.config.load import Checked
@@ -40,14 +39,15 @@ def estimate(
     from launcher.cli.output import emit_json, note_problems, say
     from launcher.estimate.advice import advice_on
     from launcher.estimate.calibration import calibrated
+    from launcher.estimate.estimate import estimate as estimated
     from launcher.estimate.gpus import parse_gpus
     from launcher.estimate.model_source import find_model
     from launcher.estimate.rows import data_size
     from launcher.plan.environment import machine_of, target_problems
     from launcher.plan.lessons import lessons_from
-    from launcher.plan.prices import no_prices, price_file, read_prices, stale
+    from launcher.plan.prices import about_age, price_file, read_prices
     from launcher.plan.rented import rented_offers
-    from launcher.plan.target import Target
+    from launcher.plan.target import rented_target
     from launcher.state.runs import state_root
     from runtime.config.problem import ExitCode
 
@@ -66,26 +66,20 @@ def estimate(
     rented = wanted not in (None, "local") or (wanted is None and config.launch.cloud != "local")
     prices = read_prices(price_file(os.environ)) if rented else None
     if rented:
-        warnings += [problem for problem in [no_prices() if prices is None else stale(prices, now)] if problem is not None]
+        warnings += about_age(prices, now)
     if wanted is None and config.launch.cloud != "local":
         from launcher.cli.fitting import show_fits
 
         return show_fits(config, model, data, prices=prices, warnings=warnings, as_json=as_json)
+    hardware = _hardware(config, wanted)
     if automatic:
-        config, note = settle_batch(config, model, _hardware(config, wanted), data)
+        config, note = settle_batch(config, model, hardware, data)
         warnings.append(note)
     lessons = lessons_from(state_root(os.environ))
-    made = calibrated(_one(config, model, data, wanted), lessons)
+    made = calibrated(estimated(config, model, hardware, data, usd_per_h=None if rented else 0.0), lessons)
     offers: list[Offer] = []
     if prices is not None:
-        target = Target(
-            cloud=config.launch.cloud or "",
-            hardware=made.hardware,
-            kinds=(parse_gpus(str(wanted)),),
-            region=config.launch.region,
-            spot=config.launch.spot,
-        )
-        offers = rented_offers(config, made, target, prices)
+        offers = rented_offers(config, made, rented_target(config.launch, (parse_gpus(str(wanted)),), hardware), prices)
         made = replace(made, cost=offers[0].expected_usd if offers else None)
     advice = advice_on(config, model, data, made)
     unable, doubts, _ = target_problems(config, [machine_of(made.hardware, model.facts)], checked.document)
@@ -150,10 +144,3 @@ def _hardware(config: Any, wanted: str | None) -> Hardware:
     if wanted in (None, "local"):
         return this_machine(processes=config.launch.processes)
     return cards(parse_gpus(str(wanted)), nodes=config.launch.nodes)
-
-
-def _one(config: Any, model: Any, data: Any, wanted: str | None) -> Estimate:
-    from launcher.estimate.estimate import estimate as estimated
-
-    here = wanted in (None, "local")
-    return estimated(config, model, _hardware(config, wanted), data, usd_per_h=0.0 if here else None)

@@ -31,7 +31,7 @@ def show_fits(
     from launcher.plan.environment import machine_of, target_problems
     from launcher.plan.offer import Offer
     from launcher.plan.rented import rented_offers
-    from launcher.plan.target import Target
+    from launcher.plan.target import rented_target
     from launcher.show.fit_table import choice, render_fits
 
     def unable(made: Estimate) -> str:
@@ -44,14 +44,7 @@ def show_fits(
     best: dict[str, Offer] = {}
     if prices is not None:
         kinds = tuple(GpuCount(gpu=row.gpu, count=row.count) for row in rows if row.count is not None)
-        target = Target(
-            cloud=config.launch.cloud or "",
-            hardware=smallest.estimate.hardware,
-            kinds=kinds,
-            region=config.launch.region,
-            spot=config.launch.spot,
-        )
-        offers = rented_offers(config, smallest.estimate, target, prices)
+        offers = rented_offers(config, smallest.estimate, rented_target(config.launch, kinds, smallest.estimate.hardware), prices)
         for offer in offers:
             best.setdefault(offer.gpus, offer)
         order = {name: number for number, name in enumerate(best)}

@@ -22,7 +22,7 @@ def offers(
 
     from launcher.cli.output import emit_json, note, note_problems, say
     from launcher.estimate.gpus import find_gpu, parse_gpus
-    from launcher.plan.prices import price_file, read_prices, stale, write_prices
+    from launcher.plan.prices import about_age, price_file, read_prices, write_prices
 
     wanted = parse_gpus(gpus) if gpus else None
     path = price_file(os.environ)
@@ -33,7 +33,7 @@ def offers(
         prices = fetch_prices(report=lambda name: note(f"reading SkyPilot's catalog of {name}"))
         write_prices(prices, path)
     now = time.time()
-    warnings = [problem for problem in [stale(prices, now)] if problem is not None]
+    warnings = about_age(prices, now)
     kept = tuple(
         price
         for price in prices.prices

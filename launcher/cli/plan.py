@@ -32,16 +32,14 @@ def plan(
     import os
     import time
 
-    from launcher.cli.batch import settle_batch, without_auto
+    from launcher.cli.batch import find_batch, without_auto
     from launcher.cli.output import emit_json, note, note_problems, say
     from launcher.cli.targets import flag_overrides
-    from launcher.estimate.model_source import find_model
-    from launcher.estimate.rows import data_size
     from launcher.estimate.target_facts import template_target
     from launcher.plan.lessons import lessons_from
     from launcher.plan.lock import write_lock
     from launcher.plan.plan import make_plan
-    from launcher.plan.prices import no_prices, price_file, read_prices, stale
+    from launcher.plan.prices import about_age, price_file, read_prices
     from launcher.plan.target import target_of
     from launcher.recipe.load import load_recipe
     from launcher.state.names import random_name
@@ -69,19 +67,20 @@ def plan(
         )
     said = list(recipe.checked.warnings)
     if automatic:
-        model = find_model(config.base_model, model_config=model_config, changes=config.overrides_of_model_config)
-        config, settled = settle_batch(config, model, target.hardware, data_size(config, vocab=model.facts.vocab))
+        config, settled = find_batch(config, target.hardware, environment=os.environ, model_config=model_config)
         said.append(settled)
     prices = None if target.is_local else read_prices(price_file(os.environ))
-    old = None if target.is_local else no_prices() if prices is None else stale(prices, time.time())
+    now = time.time()
+    if not target.is_local:
+        said += about_age(prices, now)
     made = make_plan(
         config,
         recipe=file,
         target=target,
         run_name=config.launch.name or random_name(),
         environment=os.environ,
-        now=time.time(),
-        warnings=[*said, *([old] if old is not None else [])],
+        now=now,
+        warnings=said,
         model_config=model_config,
         prices=prices,
         lessons=lessons_from(state_root(os.environ)),

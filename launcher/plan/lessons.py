@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from launcher.estimate.calibration import Lesson
@@ -24,7 +25,7 @@ MOST = 40
 def lessons_from(root: Path) -> list[Lesson]:
     """What the newest finished runs below `root` teach. A run whose model or machine is no longer known teaches nothing."""
     found = []
-    for folder, measured in measurements(root)[:MOST]:
+    for folder, measured in islice(measurements(root), MOST):
         try:
             found.append(lesson_of(folder, measured))
         except UserError:

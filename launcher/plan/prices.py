@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +63,7 @@ def sane(rows: Iterable[Price], *, as_of: float) -> PriceList:
         dropped += broken
         if on_demand is None and spot is None:
             continue
-        kept.append(
-            Price(
-                cloud=row.cloud,
-                region=row.region,
-                instance=row.instance,
-                gpu=row.gpu,
-                count=row.count,
-                usd_per_h=on_demand,
-                spot_usd_per_h=spot,
-            )
-        )
+        kept.append(replace(row, usd_per_h=on_demand, spot_usd_per_h=spot))
     return PriceList(prices=tuple(kept), dropped=dropped, as_of=as_of)
 
 
@@ -86,14 +76,19 @@ def price_file(environment: Mapping[str, str]) -> Path:
     return user_cache_path("launcher") / "prices.json"
 
 
-def no_prices() -> Problem:
-    """The warning of a plan or an estimate that has no price list."""
-    return Problem(
-        code="no-prices",
-        message="no prices have been read yet, so there are no offers and no cost",
-        place="--gpus",
-        fix="run `launcher offers --refresh` once, beside an installed SkyPilot",
-    )
+def about_age(prices: PriceList | None, now: float) -> list[Problem]:
+    """The warning of a plan or an estimate whose price list is missing, or has become old by Unix time `now`; none where it is fresh."""
+    if prices is None:
+        return [
+            Problem(
+                code="no-prices",
+                message="no prices have been read yet, so there are no offers and no cost",
+                place="--gpus",
+                fix="run `launcher offers --refresh` once, beside an installed SkyPilot",
+            )
+        ]
+    old = stale(prices, now)
+    return [] if old is None else [old]
 
 
 def stale(prices: PriceList, now: float) -> Problem | None:

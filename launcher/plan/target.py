@@ -43,9 +43,12 @@ def target_of(launch: LaunchConfig) -> Target | None:
     if not named:
         return None
     kinds = tuple(parse_gpus(name) for name in named)
-    return Target(
-        cloud=launch.cloud or "", hardware=cards(kinds[0], nodes=launch.nodes), kinds=kinds, region=launch.region, spot=launch.spot
-    )
+    return rented_target(launch, kinds, cards(kinds[0], nodes=launch.nodes))
+
+
+def rented_target(launch: LaunchConfig, kinds: tuple[GpuCount, ...], hardware: Hardware) -> Target:
+    """Any of `kinds` where a recipe's launch section allows, reckoned with as `hardware`."""
+    return Target(cloud=launch.cloud or "", hardware=hardware, kinds=kinds, region=launch.region, spot=launch.spot)
 
 
 def local_target(*, processes: int | None = None) -> Target:

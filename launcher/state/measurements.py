@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,8 @@ class Measurement:
     steps: int
 
 
-def measurements(root: Path) -> list[tuple[RunFolder, Measurement]]:
-    """The runs below `root` that have finished and measured something, the newest first."""
-    found = []
+def measurements(root: Path) -> Iterator[tuple[RunFolder, Measurement]]:
+    """The runs below `root` that have finished and measured something, the newest first; each is read when it is asked for."""
     for folder in list_runs(root):
         try:
             if folder.record().state not in ("done", "unverified"):
@@ -47,8 +46,7 @@ def measurements(root: Path) -> list[tuple[RunFolder, Measurement]]:
         except (UserError, OSError, ValueError):
             continue  # a run without a readable record taught nothing
         if measured is not None:
-            found.append((folder, measured))
-    return found
+            yield folder, measured
 
 
 def measurement_of(folder: RunFolder) -> Measurement | None:

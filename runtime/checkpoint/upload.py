@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 from tenacity.wait import wait_base
@@ -22,15 +21,7 @@ from runtime.checkpoint.retention import Keep, prune_stored
 from runtime.checkpoint.stored import RunStore, folder_name
 from runtime.checkpoint.storing import LostError, NotUploadableError, seal_in_store
 from runtime.config.problem import Problem, UserError
-
-
-class OnEvent(Protocol):
-    """Told what happened, from the uploading thread or the submitting one; shaped as EventLog.append."""
-
-    def __call__(self, kind: str, step: int | None = None, **fields: object) -> object:
-        """`uploaded {url, seconds, bytes}`, `upload_retry {message, attempt, wait_s}`, `upload_dropped`, `upload_failed`, `lease_failed {message}`,
-        `fenced {message}`."""
-        ...
+from runtime.events import OnEvent
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -53,6 +44,8 @@ class Uploader:
     No method raises what a store does; `on_event` is told. When another process has taken the `lease`, or a higher attempt is found to have sealed the
     same step, this one is the run's past: it stops for good and `fenced` says why. The lease is asked before every change of the store, renewed
     while nothing is to be sent, and given back at the end; None for one who sends a finished model and is no second life of the run.
+    `on_event` hears `uploaded {url, seconds, bytes}`, `upload_retry {message, attempt, wait_s}`, `upload_dropped`, `upload_failed`,
+    `lease_failed {message}` and `fenced {message}`, from the uploading thread or the submitting one.
     """
 
     def __init__(

@@ -8,24 +8,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from runtime.checkpoint.layout import step_of
 from runtime.config.problem import UserError
+from runtime.events import OnEvent
 from runtime.publish.hub.contents import Strategy, checkpoint_files, stale
 from runtime.publish.hub.pushing import Pushed, push
 from runtime.publish.hub.repository import Repository
 
 # One checkpoint is tried for this long; by then there is a newer one, or the Hub is down for good.
 PATIENCE_S = 1800.0
-
-
-class OnEvent(Protocol):
-    """Told what happened, from the pushing thread or the submitting one; shaped as EventLog.append."""
-
-    def __call__(self, kind: str, step: int | None = None, **fields: object) -> object:
-        """`pushed {url, commit, seconds, bytes}`, `push_retry {message, attempt, wait_s}`, `push_dropped {message}`, `push_failed {message}`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +31,8 @@ class HubCopies:
 
     While one is sent, only the newest waits, and one that keeps failing makes room for it; with `all_checkpoints` each waits its turn. No method raises what the Hub does:
     `on_event` is told.
+    It hears `pushed {url, commit, seconds, bytes}`, `push_retry {message, attempt, wait_s}`, `push_dropped {message}` and `push_failed {message}`,
+    from the pushing thread or the submitting one.
     """
 
     def __init__(

@@ -127,6 +127,11 @@ class _Rehearsal:
         stand_in = nn.Parameter(torch.zeros_like(self._parameter))
         model = (_Embedding if "embed" in self._name else _StandIn)(self._name, stand_in)
         alone = self._build([{**_settings(self._group), "params": [stand_in]}], model)
+        if manager := getattr(alone, "mng", None):
+            # bitsandbytes keeps one table of exceptions for the whole process, by place in the groups: what the run's optimizer has there is not for this one.
+            own = object.__new__(type(manager))
+            own.initialize()
+            alone.mng = own  # type: ignore[attr-defined]
         stand_in.grad = torch.zeros_like(stand_in)
         alone.step()
         state: dict[str, Any] = alone.state.get(stand_in, {})

@@ -45,7 +45,7 @@ def test_only_finished_runs_teach_and_what_they_taught_is_kept(tmp_path: Path) -
         (output / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in events(10)), encoding="utf-8")
         folder.save(RunRecord(run=name, recipe="r.yml", output_dir=str(output), created=1.0, state=state))  # type: ignore[arg-type]
     (tmp_path / "runs" / "broken").mkdir()
-    found = measurements(tmp_path)
+    found = list(measurements(tmp_path))
     assert [folder.run for folder, _ in found] == ["done-one"]
     folder = found[0][0]
     assert (folder.path / KEPT).is_file()

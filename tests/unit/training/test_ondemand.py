@@ -23,6 +23,7 @@ def session(**values: Any) -> Any:
         rank=Rank(),
         stopped=None,
         emit=lambda kind, step: said.append(f"{kind} {step}"),
+        saver=SimpleNamespace(settle=lambda: said.append("settled")),
         progress=SimpleNamespace(say=said.append),
         said=said,
         **values,

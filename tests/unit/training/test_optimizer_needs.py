@@ -80,6 +80,15 @@ def from_recipe(name: str, model: Any) -> tuple[Any, Any]:
     return made, builder(made, None, kind, settings)
 
 
+@pytest.fixture(autouse=True)
+def no_exceptions_of_earlier_tests() -> None:
+    """bitsandbytes' table of exceptions is one for the whole process, and goes by `id`s that are given again."""
+    if find_spec("bitsandbytes") is not None:
+        from bitsandbytes.optim import GlobalOptimManager
+
+        GlobalOptimManager.get_instance().initialize()
+
+
 PACKAGES = {
     "adamw_bnb_8bit": "bitsandbytes",
     "schedule_free_adamw": "schedulefree",
@@ -121,6 +130,17 @@ def test_bitsandbytes_holds_embeddings_whole() -> None:
     plain = optimizer_needs(made, build, {}, Exact()).states["cpu"]
     named = optimizer_needs(made, build, {id(p): name for name, p in model.named_parameters()}, Exact()).states["cpu"]
     assert named > plain + 5 * 20 * 512
+
+
+def test_exceptions_made_for_the_run_do_not_change_what_is_foretold() -> None:
+    optim = pytest.importorskip("bitsandbytes.optim")
+    from runtime.training.optimizers.needs import optimizer_needs
+
+    model = network()
+    made, build = from_recipe("adamw_bnb_8bit", model)
+    plain = optimizer_needs(made, build, {}, Exact()).states
+    optim.GlobalOptimManager.get_instance().index2config[(0, 0)] = {"optim_bits": 32}
+    assert optimizer_needs(made, build, {}, Exact()).states == plain
 
 
 @pytest.mark.parametrize(("foreach", "expected"), [(True, 7 * 100), (False, 100)])
