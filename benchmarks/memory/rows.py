@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,7 +92,7 @@ def _row(row: dict[str, str]) -> Row | None:
         stack=row["framework"].split()[0].rstrip(","),
         method=row["method"],
         config=config,
-        facts=facts_from_config(config),
+        facts=_facts(row, config),
         workload=_workload(row),
         gpu=find_gpu(row["gpu"]),
         gpus=int(row["n_gpus"]),
@@ -100,6 +100,14 @@ def _row(row: dict[str, str]) -> Row | None:
         kind=kind,
         measured_gib=None if ran_out else float(row["mem_gib"]),
     )
+
+
+def _facts(row: dict[str, str], config: Mapping[str, Any]) -> ModelFacts:
+    facts = facts_from_config(config)
+    if not row["framework"].startswith("lit-gpt"):
+        return facts
+    # lit-gpt's GELU is one fused kernel whatever its approximation; transformers writes some of them out.
+    return replace(facts, blocks=tuple((count, replace(block, activation_copies=1)) for count, block in facts.blocks))
 
 
 def _workload(row: dict[str, str]) -> Workload:
@@ -127,7 +135,7 @@ def _workload(row: dict[str, str]) -> Workload:
     elif row["grad_ckpt"].startswith(("full", "unsloth")):
         checkpointing = "full"
     elif row["grad_ckpt"].startswith("selective"):
-        checkpointing = "selective"
+        checkpointing = "alternate" if framework.startswith("torchtitan") else "selective"
     attention: Attention = "flash"
     if row["attn"].startswith("eager"):
         attention = "eager"
@@ -143,6 +151,9 @@ def _workload(row: dict[str, str]) -> Workload:
     elif "chunk" in row["kernels"].lower() or row["id"].startswith("tt-r"):
         # torchtune's chunks hold all 16-bit logits and cast one chunk at a time.
         loss = "plain" if framework == "torchtune" and adapter is None else "chunked"
+    elif framework.startswith("torchtitan") and "_202506_" in row["source"]:
+        # Since 2025 it compiles its loss: one kernel from 16-bit logits to the loss, and one back to their 16-bit gradient.
+        loss = "plain"
     elif "unsloth" in row["kernels"]:
         loss = "in-place"
     elif kbit and quant != "none":
@@ -151,7 +162,7 @@ def _workload(row: dict[str, str]) -> Workload:
     if row["optimizer"].startswith("Paged"):
         optimizer = "paged_adamw_8bit" if "8bit" in row["optimizer"] else "paged_adamw"
     elif "8bit" in row["optimizer"]:
-        optimizer = "adamw_bnb_8bit"
+        optimizer = "bitsandbytes' own adamw_8bit" if framework.startswith("torchtune") else "adamw_bnb_8bit"
     elif "fused" in row["optimizer"]:
         optimizer = "adamw_torch_fused"
     residual = 4 if kbit and quant != "none" else 2
@@ -174,7 +185,11 @@ def _workload(row: dict[str, str]) -> Workload:
         sharding=Sharding(
             kind=kind,
             gpus=int(row["n_gpus"]) if kind != "none" else 1,
-            offload=row["offload"] not in ("none", ""),
-            version=1 if "fsdp1" in row["parallelism"] else 2,
+            offload=row["offload"] not in ("none", "") or "cpu_offload=True" in row["notes"],
+            # lit-gpt leaves FSDP 1 to shard frozen and trained parameters in one unit, where torch 2.1 frees nothing it gathered before the backward pass
+            # has ended: its eleven peaks are one whole set of weights above the shard.
+            reshard=not framework.startswith("lit-gpt"),
+            # What FSDP 1 leaves behind beside an adapter was seen in transformers' Trainer alone.
+            version=1 if "fsdp1" in row["parallelism"] and not framework.startswith("torchtune") else 2,
         ),
     )

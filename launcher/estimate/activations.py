@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from launcher.estimate.facts import Block, ModelFacts, lora_targets
+from launcher.estimate.facts import DOWN_PROJECTIONS, Block, ModelFacts, lora_targets
+from launcher.estimate.weights import adapted_stacks
 from launcher.estimate.workload import Workload
 
 
 def saved_bytes(facts: ModelFacts, block: Block, workload: Workload) -> float:
     """Bytes per token one layer keeps from forward to backward without checkpointing the whole layer."""
     whole = _attention_half(facts, block, workload) + _mlp_kept(facts, block, workload)
+    if workload.checkpointing == "alternate":
+        return min(whole, alternate_bytes(facts, block, workload))
     if workload.checkpointing == "selective" or workload.compiled:
         return min(whole, _operands(facts, block, workload))
     return whole
@@ -30,6 +33,14 @@ def backward_bytes(facts: ModelFacts, block: Block, workload: Workload) -> float
     whole = saved + _mlp_temporaries(facts, block, workload)
     attention = _attention_half(facts, block, workload) + _attention_temporaries(block, workload) + workload.residual_bytes * facts.hidden
     return max(whole, attention)
+
+
+def alternate_bytes(facts: ModelFacts, block: Block, workload: Workload) -> float:
+    """Bytes per token one layer keeps where the results of attention and of every second matrix product are saved, in the order of the forward pass, and its
+    input: torchtitan's selective checkpointing by operation."""
+    results = [matrix.d_out for matrix in block.matrices if not matrix.stacked][::2]
+    attention = block.heads * block.value_dim if workload.attention != "eager" else 0
+    return workload.residual_bytes * facts.hidden + workload.compute_bytes * (sum(results) + attention) + 4.0 * block.heads
 
 
 def checkpoint_bytes(facts: ModelFacts, workload: Workload) -> float:
@@ -176,7 +187,20 @@ def _mlp_half(facts: ModelFacts, block: Block, workload: Workload) -> float:
         size += c * ff
     if workload.adapter is not None and _targets(block, workload, "mlp"):
         size += c * workload.adapter.rank + _dropout_bytes(workload) * ff
-    return size
+    return size + _routed_bytes(facts, block, workload)
+
+
+def _routed_bytes(facts: ModelFacts, block: Block, workload: Workload) -> float:
+    """What a mixture keeps besides: every visited expert's result, for the gradient of the weight it is mixed with; and where adapters are added to experts'
+    weights, their inputs: the token's state for each of them, and the products that enter the last matrices."""
+    if not block.experts_per_token:
+        return 0.0
+    c, visited = workload.compute_bytes, block.experts_per_token
+    size = c * facts.hidden * visited
+    if adapted_stacks(facts, block, workload.adapter):
+        size += c * facts.hidden * visited
+        size += 0 if _targets(block, workload, "mlp") else c * block.mlp_width
+    return float(size)
 
 
 def _mlp_kept(facts: ModelFacts, block: Block, workload: Workload) -> float:
@@ -220,4 +244,4 @@ def _half(role: str) -> str:
 def _leads_out(name: str, role: str) -> bool:
     if role == "attention":
         return name in ("o_proj", "out_proj", "dense") or name == "c_proj"
-    return name in ("down_proj", "fc2", "dense_4h_to_h", "c_proj", "fc_out")
+    return name in DOWN_PROJECTIONS

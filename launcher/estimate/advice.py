@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from launcher.estimate.estimate import Estimate, estimate
+from launcher.estimate.estimate import Estimate, estimate, memory_of
 from launcher.estimate.hardware import Hardware
 from launcher.estimate.model_source import ModelSource
 from launcher.estimate.rows import DataSize
@@ -41,23 +42,33 @@ class Change:
         }
 
     def __str__(self) -> str:
-        text = ", ".join(f"{name}: {str(value).lower() if isinstance(value, bool) else value}" for name, value in self.options.items())
-        if self.slower is None:
-            return text
-        return f"{text} ({(self.slower - 1) * 100:+.0f} % time)"
+        text = ", ".join(f"{name}: {_yaml(value)}" for name, value in self.options.items())
+        memory = self.estimate.memory
+        costs = "" if self.slower is None else f", {(self.slower - 1) * 100:+.0f} % time"
+        return f"{text} ({memory.held.value:.1f} of {memory.capacity_gib:.1f} GiB, {memory.verdict}{costs})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """What would help: `largest` micro batch that surely fits (None: not even 1), and `changes` with which a recipe that does not fit does."""
+    """What would help: `largest` micro batch that surely fits (None: not even 1), and `changes` with which a recipe that does not fit does.
+
+    `settled` is the micro batch that `auto` would take, with the global batch as it is, and `slower` the time with it over the time without.
+    """
 
     given: int
     largest: int | None
     changes: tuple[Change, ...]
+    settled: int | None = None
+    slower: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The advice as JSON."""
-        return {"largest_micro_batch": self.largest, "changes": [change.to_json() for change in self.changes]}
+        return {
+            "largest_micro_batch": self.largest,
+            "auto_micro_batch": self.settled,
+            "auto_time_factor": round(self.slower, 3) if self.slower is not None else None,
+            "changes": [change.to_json() for change in self.changes],
+        }
 
 
 def advice_on(config: TrainingConfig, model: ModelSource, data: DataSize, made: Estimate) -> Advice:
@@ -65,11 +76,15 @@ def advice_on(config: TrainingConfig, model: ModelSource, data: DataSize, made: 
     changes: list[Change] = []
     if made.memory.verdict == "does-not-fit":
         changes = changes_that_fit(config, model, made.hardware, data, now=made)
-    return Advice(
-        given=int(config.micro_batch_size or 1),
-        largest=largest_micro_batch(config, model, made.hardware, data),
-        changes=tuple(changes),
-    )
+    given, largest = int(config.micro_batch_size or 1), largest_micro_batch(config, model, made.hardware, data)
+    settled = slower = None
+    if largest is not None:
+        with_it = with_largest_batch(config, largest)
+        settled = int(with_it.micro_batch_size or 1)
+        # Compared with the plain estimate: what earlier runs have taught of one batch need not hold for another.
+        times = [estimate(tried, model, made.hardware, data).time for tried in (with_it, config)]
+        slower = times[0].hours.value / times[1].hours.value if times[0] is not None and times[1] is not None else None
+    return Advice(given=given, largest=largest, changes=tuple(changes), settled=settled, slower=slower)
 
 
 def largest_micro_batch(config: TrainingConfig, model: ModelSource, hardware: Hardware, data: DataSize) -> int | None:
@@ -77,7 +92,7 @@ def largest_micro_batch(config: TrainingConfig, model: ModelSource, hardware: Ha
 
     def fits(size: int) -> bool:
         tried = config.model_copy(update={"micro_batch_size": size, "eval_batch_size": config.eval_batch_size or size})
-        return estimate(tried, model, hardware, data).memory.verdict == "fits"
+        return memory_of(tried, model, hardware, data)[1].verdict == "fits"
 
     if not fits(1):
         return None
@@ -119,14 +134,17 @@ def changes_that_fit(
             break
         if any(names <= options.keys() for names in accepted):
             continue
-        tried = estimate(config.model_copy(update=options), model, hardware, data)
-        if tried.memory.verdict == "does-not-fit":
+        changed = config.model_copy(update=options)
+        if memory_of(changed, model, hardware, data)[1].verdict == "does-not-fit":
             continue
+        tried = estimate(changed, model, hardware, data)
         accepted.append(frozenset(options))
         slower = tried.time.hours.value / now.time.hours.value if tried.time is not None and now.time is not None else None
         found.append((weight, Change(options=options, estimate=tried, slower=slower)))
-    found.sort(key=lambda item: (item[0], item[1].slower or 0.0))
-    return [change for _, change in found[:most]]
+    # The smallest are chosen; of those that alter equally much, the faster comes first.
+    chosen = sorted(found, key=lambda item: (item[0], item[1].slower or 0.0))[:most]
+    chosen.sort(key=lambda item: (bisect.bisect((_NEARLY, _METHOD - 4, _DATA), item[0]), item[1].slower or 0.0, item[0]))
+    return [change for _, change in chosen]
 
 
 def _sets(config: TrainingConfig, hardware: Hardware) -> Iterator[tuple[float, dict[str, Any]]]:
@@ -185,3 +203,8 @@ def _changes(config: TrainingConfig, hardware: Hardware) -> Iterator[tuple[float
         yield weight, {"sequence_len": length}
         weight += 5
         length //= 2
+
+
+def _yaml(value: Any) -> str:
+    """A value as a recipe spells it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from launcher.estimate import decoders, gpt_decoders, mixtures
+from launcher.estimate import decoders, gemma_decoders, gpt_decoders, linear_attention, mixtures, shared_mixtures
 from launcher.estimate.config_keys import Config
 from launcher.estimate.facts import ModelFacts
+from launcher.estimate.towers import tower_parameters
 
 Builder = Callable[[Config], ModelFacts]
 
@@ -24,7 +25,7 @@ def facts_from_config(config: Config, *, name: str = "") -> ModelFacts:
 
     An architecture without a description of its own is read as a Llama-like decoder with `exact` off. Raises UnknownArchitectureError when widths are missing.
     """
-    config, notes = _language_half(config)
+    config, notes, tower = _language_half(config)
     model_type = str(config.get("model_type", ""))
     builder = BUILDERS.get(model_type)
     try:
@@ -33,6 +34,7 @@ def facts_from_config(config: Config, *, name: str = "") -> ModelFacts:
         raise UnknownArchitectureError(f"the config of model type {model_type!r} lacks {error}") from error
     if builder is None:
         notes += (f"architecture {model_type!r} has no description here: read as a Llama-like decoder",)
+    facts = replace(facts, tower_parameters=tower)
     return _named(facts, config, name=name, notes=notes, exact=builder is not None and not notes)
 
 
@@ -48,7 +50,8 @@ def _named(facts: ModelFacts, config: Config, *, name: str, notes: tuple[str, ..
     )
 
 
-def _language_half(config: Config) -> tuple[Config, tuple[str, ...]]:
+def _language_half(config: Config) -> tuple[Config, tuple[str, ...], int]:
+    """The config of the language model, what is left out, and the elements of the vision half."""
     for key in ("text_config", "llm_config", "language_config"):
         inner = config.get(key)
         if isinstance(inner, Mapping):
@@ -57,14 +60,47 @@ def _language_half(config: Config) -> tuple[Config, tuple[str, ...]]:
                 **inner,
                 **{k: config[k] for k in ("tie_word_embeddings", "dtype", "torch_dtype", "quantization_config") if k in config},
             }
-            return merged, ("the vision or audio tower is not counted",)
-    return config, ()
+            merged["model_type"] = inner.get("model_type") or config.get("model_type", "")
+            tower = tower_parameters(config)
+            return merged, () if tower is not None else ("the vision or audio tower is not counted",), tower or 0
+    return config, (), 0
 
 
 BUILDERS: dict[str, Builder] = {
     "llama": decoders.llama,
     "mistral": decoders.mistral,
     "ministral": decoders.mistral,
+    "ministral3": decoders.llama,
+    "cwm": decoders.mistral,
+    "helium": decoders.llama,
+    "vaultgemma": decoders.gemma,
+    "apertus": decoders.apertus,
+    "nanochat": decoders.nanochat,
+    "bitnet": decoders.bitnet,
+    "hunyuan_v1_dense": decoders.hunyuan,
+    "hunyuan_v1_moe": shared_mixtures.hunyuan_moe,
+    "glm4_moe": shared_mixtures.glm4_moe,
+    "glm4_moe_lite": mixtures.deepseek,
+    "dots1": shared_mixtures.dots1,
+    "exaone_moe": shared_mixtures.exaone_moe,
+    "solar_open": shared_mixtures.solar_open,
+    "ernie4_5_moe": shared_mixtures.ernie_moe,
+    "granitemoe": shared_mixtures.granite_moe,
+    "granitemoeshared": shared_mixtures.granite_moe,
+    "llama4_text": shared_mixtures.llama4,
+    "phimoe": shared_mixtures.phi_moe,
+    "minimax_m2": shared_mixtures.minimax,
+    "qwen3_next": linear_attention.qwen3_next,
+    "qwen3_5_text": linear_attention.qwen3_5,
+    "qwen3_5_moe_text": linear_attention.qwen3_5,
+    "qwen2_vl_text": decoders.qwen2,
+    "qwen2_5_vl_text": decoders.qwen2,
+    "qwen3_vl_text": decoders.qwen3,
+    "qwen3_vl_moe_text": mixtures.qwen3_moe,
+    "lfm2": linear_attention.lfm2,
+    "lfm2_moe": linear_attention.lfm2,
+    "gemma3n_text": gemma_decoders.gemma3n,
+    "gemma4_text": gemma_decoders.gemma4,
     "mixtral": mixtures.mixtral,
     "qwen2": decoders.qwen2,
     "qwen2_moe": mixtures.qwen2_moe,

@@ -28,6 +28,7 @@ def _llama_like(
     mlp: Callable[[int, int, bool], tuple[Matrix, ...]] = gated_mlp,
     gated: bool = True,
     head_bias: bool = False,
+    other: int = 0,
 ) -> ModelFacts:
     """Decoders with separate q, k, v, o projections. `head_norm`: "head" for a weight per head dimension, "full" per projection width."""
     hidden, heads, kv = hidden_of(config), heads_of(config), kv_heads_of(config)
@@ -45,6 +46,7 @@ def _llama_like(
         head_norm=widths[head_norm],
         head_dim=dim,
         gated=gated,
+        other=other,
     )
     final = hidden * ((1 if norm_weight else 0) + (1 if norm_bias else 0))
     return model_of(config, ((layers_of(config), block),), tied=tied, final_norm=final, extra=int(config["vocab_size"]) if head_bias else 0)
@@ -82,6 +84,36 @@ def gemma3(c: Config) -> ModelFacts:
     c = {"vocab_size": 262208, "head_dim": 256, "num_attention_heads": 8, "num_key_value_heads": 4, **c}
     bias = flag(c, "attention_bias")
     return _llama_like(c, qkv_bias=bias, o_bias=bias, head_dim=256, tied=True, fp32_normed=True, norms=4, head_norm="head")
+
+
+def hunyuan(c: Config) -> ModelFacts:
+    bias = flag(c, "attention_bias")
+    return _llama_like(c, qkv_bias=bias, o_bias=bias, mlp_bias=flag(c, "mlp_bias"), head_norm="head")
+
+
+def apertus(c: Config) -> ModelFacts:
+    bias, mlp_bias = flag(c, "attention_bias"), flag(c, "mlp_bias")
+
+    def mlp(hidden: int, inner: int, _: bool) -> tuple[Matrix, ...]:
+        return dense_mlp(hidden, inner, bias=mlp_bias, up="up_proj", down="down_proj")
+
+    # xIELU learns two slopes.
+    return _llama_like(c, qkv_bias=bias, o_bias=bias, head_norm="head", mlp=mlp, gated=False, other=2)
+
+
+def nanochat(c: Config) -> ModelFacts:
+    bias = flag(c, "attention_bias")
+
+    def mlp(hidden: int, inner: int, _: bool) -> tuple[Matrix, ...]:
+        return dense_mlp(hidden, inner, bias=False, up="fc1", down="fc2")
+
+    return _llama_like(c, qkv_bias=bias, o_bias=bias, norm_weight=False, mlp=mlp, gated=False)
+
+
+def bitnet(c: Config) -> ModelFacts:
+    bias = flag(c, "attention_bias")
+    # Norms before the matrices that lead out of attention and of the MLP.
+    return _llama_like(c, qkv_bias=bias, o_bias=bias, other=hidden_of(c) + int(c["intermediate_size"]))
 
 
 def granite(c: Config) -> ModelFacts:

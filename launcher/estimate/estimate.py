@@ -9,16 +9,17 @@ from launcher.estimate.card import OnCard, Verdict, in_ram, on_card, verdict_of
 from launcher.estimate.cost import cost_usd
 from launcher.estimate.facts import ModelFacts
 from launcher.estimate.hardware import Hardware
-from launcher.estimate.memory import GIB, Peak, peak_of
+from launcher.estimate.memory import GIB, Peak, Phase, peak_of
 from launcher.estimate.model_source import ModelSource
-from launcher.estimate.optimizer_state import checkpoint_bytes_of
 from launcher.estimate.range import Range
 from launcher.estimate.recipe_step import RecipeStep, step_of
 from launcher.estimate.rows import DataSize
+from launcher.estimate.saves import Saves, saves_of
 from launcher.estimate.speed import cpu_tokens_per_s, tokens_per_s
 from launcher.estimate.steps import Steps, steps_of
-from launcher.estimate.time import RunTime, local_set_up, rented_set_up, run_time
+from launcher.estimate.time import RunTime, SetUp, local_set_up, rented_set_up, run_time, training_hours
 from launcher.estimate.weights import frozen_or_trained_bytes
+from runtime.config.beat import leaves_saves_open, preemption_hours
 
 if TYPE_CHECKING:
     from runtime.config.schema import TrainingConfig
@@ -32,6 +33,8 @@ class MemoryEstimate:
     held: Range
     capacity_gib: float
     verdict: Verdict
+    one_length: bool
+    """All rows have the same length, which keeps the allocator tidy."""
     assumptions: tuple[str, ...]
     not_modelled: tuple[str, ...]
 
@@ -51,6 +54,15 @@ class MemoryEstimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Learnt:
+    """What runs like this one measured of its memory over their estimates, the spread around it as a share, and what it rests on."""
+
+    factor: float
+    spread: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """Everything about a run before it runs. `time` is None when neither the data's size nor `max_steps` is known."""
 
@@ -60,9 +72,15 @@ class Estimate:
     step: RecipeStep
     data: DataSize
     steps: Steps
+    saves: Saves
     memory: MemoryEstimate
     time: RunTime | None
     cost: Range | None
+
+    @property
+    def process_gib(self) -> float:
+        """The peak that one process should measure of itself, GiB: of live tensors on its GPU, of its resident set on a CPU."""
+        return self.memory.peak.tensors_gib if self.hardware.gpus is not None else self.memory.held.value / self.hardware.processes
 
     def to_json(self) -> dict[str, Any]:
         """The `data` object of `launcher estimate --json`, offers aside."""
@@ -75,6 +93,7 @@ class Estimate:
                 "tokens_per_s_per_gpu": self.time.tokens_per_s_per_gpu.to_json(1),
                 "hours": self.time.hours.to_json(),
                 "setup_hours": self.time.setup_h.to_json(),
+                "saving_hours": self.time.saving_h.to_json(),
                 "basis": self.time.basis,
             }
         facts = self.model.facts
@@ -88,82 +107,143 @@ class Estimate:
             },
             "method": self.method,
             "hardware": self.hardware.name,
-            "memory": self.memory.to_json(),
+            "memory": self.memory.to_json() | {"process_gib": round(self.process_gib, 4)},
             "time": time,
+            "saves": self.saves.to_json(),
             "cost": {"usd": self.cost.to_json() if self.cost is not None else None},
         }
 
 
-def estimate(config: TrainingConfig, model: ModelSource, hardware: Hardware, data: DataSize, *, usd_per_h: float | None = None) -> Estimate:
-    """The estimate of `config` on `hardware`. `usd_per_h` is the price of all of it; without one there is no cost."""
+def estimate(
+    config: TrainingConfig,
+    model: ModelSource,
+    hardware: Hardware,
+    data: DataSize,
+    *,
+    usd_per_h: float | None = None,
+    preemption_h: float | None = None,
+) -> Estimate:
+    """The estimate of `config` on `hardware`. `usd_per_h` is the price of all of it; without one there is no cost.
+
+    `preemption_h` is what the training will be told of its machines where the recipe does not say; None: nothing.
+    """
     facts = model.facts
-    step = step_of(config, facts, hardware.place, longest=data.longest if data.known else None)
+    step, memory = memory_of(config, model, hardware, data)
     steps = steps_of(config, data, processes=hardware.processes)
-    memory = memory_estimate(facts, step, hardware, one_length=bool(config.sample_packing or config.pad_to_sequence_len))
-    time = _time(config, facts, step, steps, hardware) if steps.known else None
+    training, speed = _training(facts, step, steps, hardware, data)
+    saves = saves_of(
+        config,
+        facts,
+        step.workload,
+        steps,
+        training_h=training.value if steps.known else None,
+        preemption_h=preemption_hours(config, {}) or (preemption_h if leaves_saves_open(config) else None),
+    )
+    time = run_time(steps, speed, training, saves, set_up=_set_up(facts, hardware)) if steps.known else None
     cost = cost_usd(time.hours, usd_per_h) if time is not None and usd_per_h is not None else None
     return Estimate(
-        model=model, method=step.method, hardware=hardware, step=step, data=data, steps=steps, memory=memory, time=time, cost=cost
+        model=model,
+        method=step.method,
+        hardware=hardware,
+        step=step,
+        data=data,
+        steps=steps,
+        saves=saves,
+        memory=memory,
+        time=time,
+        cost=cost,
     )
+
+
+def memory_of(config: TrainingConfig, model: ModelSource, hardware: Hardware, data: DataSize) -> tuple[RecipeStep, MemoryEstimate]:
+    """The step of a recipe on `hardware`, and the memory it needs there."""
+    step = step_of(config, model.facts, hardware.place, longest=data.longest if data.known else None)
+    one_length = bool(config.sample_packing or config.pad_to_sequence_len)
+    return step, memory_estimate(model.facts, step, hardware, one_length=one_length)
 
 
 def memory_estimate(facts: ModelFacts, step: RecipeStep, hardware: Hardware, *, one_length: bool) -> MemoryEstimate:
     """Peak memory of a step on `hardware`; `one_length` says that every row has the same length."""
     peak = peak_of(facts, step.workload)
-    held: OnCard
+    basis: tuple[str, ...]
     if hardware.gpus is None:
         weights = frozen_or_trained_bytes(facts, step.workload) / GIB
         held = in_ram(peak.tensors_gib * hardware.processes, weights_gib=weights)
-        basis = "tensors, the processes' own memory and the allocator's slack"
+        basis = ("tensors, the processes' own memory and the allocator's slack",)
     else:
         error = (0.95, 1.06) if facts.exact and not step.not_modelled else (0.8, 1.25)
-        held = on_card(
-            peak.tensors_gib, gpus=hardware.processes, packed=one_length, capability=hardware.gpus.gpu.compute_capability, error=error
-        )
-        basis = "tensors, CUDA context, allocator slack" + (", NCCL buffers" if hardware.processes > 1 else "")
-        if beside := step.workload.colocated_share * hardware.capacity_gib:
-            held = replace(held, value=held.value + beside, low=held.low + beside, high=held.high + beside)
-            basis += f", {beside:.1f} GiB for vLLM"
+        held, basis = _on_cards(peak.tensors_gib, step, hardware, one_length=one_length, error=error)
+    return _estimated(peak, held, step, hardware, basis=", ".join(basis), one_length=one_length)
+
+
+def memory_held(memory: MemoryEstimate, step: RecipeStep, hardware: Hardware, *, learnt: Learnt) -> MemoryEstimate:
+    """The estimate as runs like it have measured it, within `learnt.spread`.
+
+    On a GPU those runs measured live tensors, which are all taken to be off by the same factor; what the card holds besides stays as open as it was. On a
+    CPU they measured all that a process holds.
+    """
+    error = (1 / (1 + learnt.spread), 1 + learnt.spread)
+    peak = memory.peak
+    if hardware.gpus is None:
+        value = memory.held.value * learnt.factor
+        held = OnCard(value=value, low=value * error[0], high=value * error[1], context_gib=0.0)
+    else:
+        peak = Peak(phases=tuple(_scaled(phase, learnt.factor) for phase in peak.phases))
+        held, _ = _on_cards(peak.tensors_gib, step, hardware, one_length=memory.one_length, error=error)
+    return _estimated(peak, held, step, hardware, basis=learnt.basis, one_length=memory.one_length)
+
+
+def _on_cards(
+    tensors_gib: float, step: RecipeStep, hardware: Hardware, *, one_length: bool, error: tuple[float, float]
+) -> tuple[OnCard, tuple[str, ...]]:
+    """What a card must hold for live tensors of `tensors_gib`, and what that consists of."""
+    assert hardware.gpus is not None
+    capability = hardware.gpus.gpu.compute_capability
+    held = on_card(tensors_gib, gpus=hardware.processes, packed=one_length, capability=capability, error=error)
+    parts = ["tensors", "CUDA context", "allocator slack"]
+    if hardware.processes > 1:
+        parts.append("NCCL buffers")
+    if beside := step.workload.colocated_share * hardware.capacity_gib:
+        held = replace(held, value=held.value + beside, low=held.low + beside, high=held.high + beside)
+        parts.append(f"{beside:.1f} GiB for vLLM")
+    return held, tuple(parts)
+
+
+def _scaled(phase: Phase, factor: float) -> Phase:
+    return replace(phase, terms={term: size * factor for term, size in phase.terms.items()})
+
+
+def _estimated(peak: Peak, held: OnCard, step: RecipeStep, hardware: Hardware, *, basis: str, one_length: bool) -> MemoryEstimate:
     return MemoryEstimate(
         peak=peak,
         held=Range(value=held.value, low=held.low, high=held.high, basis=basis),
         capacity_gib=hardware.room_gib,
         verdict=verdict_of(held, hardware.room_gib),
+        one_length=one_length,
         assumptions=step.assumptions,
         not_modelled=step.not_modelled,
     )
 
 
-def _time(config: TrainingConfig, facts: ModelFacts, step: RecipeStep, steps: Steps, hardware: Hardware) -> RunTime:
-    weights_gib = facts.parameters * 2 / GIB
-    checkpoint_gb = checkpoint_bytes_of(facts, step.workload) / 1e9
+def _training(facts: ModelFacts, step: RecipeStep, steps: Steps, hardware: Hardware, data: DataSize) -> tuple[Range, Range]:
+    """(hours of the steps and evaluations, tokens a second of a GPU or of the machine)."""
+    share = _evaluation_share(steps, data)
     if hardware.gpus is None:
         speed = cpu_tokens_per_s(facts, step.workload, cores=max(1, hardware.cores))
         # The processes share the cores: one speed for all of them.
-        return run_time(
-            steps,
-            speed,
-            gpus=1,
-            evaluation_share=_evaluation_share(config, steps),
-            set_up=local_set_up(weights_gib),
-            checkpoint_gb=checkpoint_gb,
-        )
+        return training_hours(steps, speed, gpus=1, evaluation_share=share), speed
     speed = tokens_per_s(facts, step.workload, hardware.gpus.gpu)
-    set_up = rented_set_up(weights_gib) if hardware.rented else local_set_up(weights_gib)
-    return run_time(
-        steps,
-        speed,
-        gpus=hardware.place.gpus,
-        evaluation_share=_evaluation_share(config, steps),
-        set_up=set_up,
-        checkpoint_gb=checkpoint_gb,
-    )
+    return training_hours(steps, speed, gpus=hardware.place.gpus, evaluation_share=share), speed
 
 
-def _evaluation_share(config: TrainingConfig, steps: Steps) -> float:
-    """Work of all evaluations over that of training: forward passes alone over the held-out share of the data."""
-    share = float(config.val_set_size or 0.0)
-    if not steps.steps or not steps.evaluations or share <= 0 or share >= 1:
+def _set_up(facts: ModelFacts, hardware: Hardware) -> SetUp:
+    weights_gib = facts.parameters * 2 / GIB
+    return rented_set_up(weights_gib) if hardware.gpus is not None and hardware.rented else local_set_up(weights_gib)
+
+
+def _evaluation_share(steps: Steps, data: DataSize) -> float:
+    """Work of all evaluations over that of training; nothing where the data to evaluate on are not known."""
+    if not steps.steps or not data.evaluated:
         return 0.0
     # A pass forward is a third to a half of a training step's work.
-    return steps.evaluations * share / (1 - share) * 0.4 / max(steps.epochs, 1e-6)
+    return steps.evaluations * data.evaluated * 0.4 / max(steps.epochs, 1e-6)

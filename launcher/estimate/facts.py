@@ -110,7 +110,7 @@ class Block:
         return width
 
 
-DOWN_PROJECTIONS = frozenset({"down_proj", "fc2", "dense_4h_to_h", "c_proj", "fc_out", "w2", "shared_down_proj", "ff_out"})
+DOWN_PROJECTIONS = frozenset({"down_proj", "fc2", "dense_4h_to_h", "c_proj", "fc_out", "w2", "output_linear", "ff_out"})
 """Names of the matrices that lead out of an MLP; their input is the MLP's inner width. `c_proj` also ends GPT-2's attention: roles tell them apart."""
 
 
@@ -127,6 +127,8 @@ class ModelFacts:
     """How many layers of which kind, in no order."""
     other_parameters: int = 0
     """Outside blocks, embeddings and head: final norm, learned positions, embedding projections, the head's bias."""
+    tower_parameters: int = 0
+    """Of the vision half, where the model has one and its kind is known."""
     max_positions: int = 0
     embedding_width: int | None = None
     """Width of the token embeddings where it differs from the hidden width (OPT-350M)."""
@@ -161,7 +163,7 @@ class ModelFacts:
     @property
     def parameters(self) -> int:
         """Every parameter once; a tied head counts with the embedding."""
-        return self.block_parameters + self.embedding_parameters + self.head_parameters + self.other_parameters
+        return self.block_parameters + self.embedding_parameters + self.head_parameters + self.other_parameters + self.tower_parameters
 
     @property
     def multiplied_weights(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from launcher.estimate.calibration import Lesson, calibrated
 from launcher.estimate.estimate import Estimate, estimate
 from launcher.estimate.gpus import Gpu, GpuCount, gpu_kinds
 from launcher.estimate.hardware import cards
@@ -48,11 +49,16 @@ Unable = Callable[[Estimate], str]
 """What the hardware of an estimate cannot compute of its recipe, in a few words; empty when it can."""
 
 
-def fits(config: TrainingConfig, model: ModelSource, data: DataSize, *, unable: Unable = lambda _: "") -> list[Fit]:
-    """Every count of every GPU kind that holds the recipe and can compute it, few and small cards first; then one row for each kind that does not."""
+def fits(
+    config: TrainingConfig, model: ModelSource, data: DataSize, *, unable: Unable = lambda _: "", lessons: Sequence[Lesson] = ()
+) -> list[Fit]:
+    """Every count of every GPU kind that holds the recipe and can compute it, few and small cards first; then one row for each kind that does not.
+
+    `lessons` of earlier runs correct the estimates.
+    """
     rows: list[Fit] = []
     for gpu in gpu_kinds():
-        found = list(_fits_on(config, model, data, gpu))
+        found = list(_fits_on(config, model, data, gpu, lessons))
         able = [fit for fit in found if fit.count is not None and not unable(fit.estimate)]
         rows += able or [replace(found[0], count=None, unable=unable(found[0].estimate) if found[0].count is not None else "")]
     return sorted(rows, key=lambda fit: (fit.count is None, fit.count or 0, fit.gpu.capacity_gib))
@@ -66,11 +72,11 @@ def smallest_of_each(rows: Sequence[Fit]) -> list[Fit]:
     return list(first.values())
 
 
-def _fits_on(config: TrainingConfig, model: ModelSource, data: DataSize, gpu: Gpu) -> Iterator[Fit]:
+def _fits_on(config: TrainingConfig, model: ModelSource, data: DataSize, gpu: Gpu, lessons: Sequence[Lesson]) -> Iterator[Fit]:
     last: Estimate | None = None
     found = False
     for count in COUNTS:
-        last = estimate(config, model, cards(GpuCount(gpu=gpu, count=count)), data)
+        last = calibrated(estimate(config, model, cards(GpuCount(gpu=gpu, count=count)), data), lessons)
         if last.memory.verdict != "does-not-fit":
             found = True
             yield Fit(gpu=gpu, count=count, estimate=last)

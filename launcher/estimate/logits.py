@@ -23,8 +23,8 @@ BYTES_PER_LOGIT: dict[Loss, float] = {
     "in-place": 8.1,
     # Logits never exist whole: a fused linear cross entropy works through the rows (0.2 to 0.45 in Liger-Kernel's table).
     "fused": 0.45,
-    # Of the logits of one part at a time.
-    "chunked": 14.0,
+    # Of the logits of one part at a time; a 16-bit part is gone once its fp32 copy is there. Live tensors of the runtime's own steps, in fp32 and bf16.
+    "chunked": 12.0,
 }
 
 # Forward only, as in evaluation: no gradient, and no log-softmax kept beyond the loss.
@@ -58,15 +58,14 @@ def held_bytes(facts: ModelFacts, workload: Workload) -> float:
 
 
 def _chunked_bytes(facts: ModelFacts, workload: Workload) -> float:
-    """The supervised tokens' states and the logits of one part: in fp32 the logits' own 12 bytes, else a 16-bit copy beside them.
+    """The supervised tokens' states and the logits of one part.
 
     A trained head gets a gradient from every part. While parts are added up, the sum so far, the new part and the new sum are alive, each as large as the
     head (torch 2.13; live tensors of real steps).
     """
     part = -(-workload.tokens // workload.loss_parts)
-    each = 12.0 if workload.compute_bytes == 4 else BYTES_PER_LOGIT["chunked"]
     states = float(workload.tokens * facts.hidden * workload.compute_bytes)
-    logits = part * facts.vocab * each
+    logits = part * facts.vocab * BYTES_PER_LOGIT["chunked"]
     trained = workload.adapter is None or any(name.endswith("lm_head") for name in workload.adapter.saved_modules)
     if not trained:
         return states + logits

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from launcher.estimate.activations import attention_kept_bytes, backward_bytes, checkpoint_bytes, forward_bytes, saved_bytes, tail_bytes
-from launcher.estimate.facts import ModelFacts, lora_targets
+from launcher.estimate.facts import Block, ModelFacts, lora_targets
 from launcher.estimate.logits import forward_loss_bytes, held_bytes, loss_bytes
 from launcher.estimate.sharding import Resident, resident
 from launcher.estimate.weights import largest_matrix, merged_expert_bytes
 from launcher.estimate.workload import Workload
 
 GIB = float(2**30)
+KEEPING = ("none", "selective", "alternate")
+"""Ways to checkpoint after which a layer keeps more than its input."""
 TERMS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "buffers")
 
 # cuBLAS takes 8.125 MiB of workspace per stream handle from torch's allocator, one handle in the forward and one in the backward thread
@@ -109,7 +111,7 @@ class _Phases:
         """The first layer's backward pass: its activations alone, and every gradient."""
         workload = self.workload
         first = max(self._running(block) for _, block in self.facts.blocks)
-        kept = workload.checkpointing in ("none", "selective")
+        kept = workload.checkpointing in KEEPING
         alone = min(saved_bytes(self.facts, block, workload) for _, block in self.facts.blocks) if kept else 0.0
         if workload.checkpointing == "attention":
             alone = min(attention_kept_bytes(block, workload) for _, block in self.facts.blocks)
@@ -165,21 +167,30 @@ class _Phases:
     def _stored(self) -> float:
         """Bytes per token that wait for the backward pass in all layers."""
         facts, workload = self.facts, self.workload
+        blocks = self._reached()
+        layers = sum(count for count, _ in blocks)
         if workload.checkpointing == "full":
-            return facts.layers * checkpoint_bytes(facts, workload)
+            return layers * checkpoint_bytes(facts, workload)
         if workload.checkpointing == "offload":
-            return min(2, facts.layers) * checkpoint_bytes(facts, workload)  # one layer's input on its way out, one on its way in
+            return min(2, layers) * checkpoint_bytes(facts, workload)  # one layer's input on its way out, one on its way in
         if workload.checkpointing == "attention":
-            return sum(count * (checkpoint_bytes(facts, workload) + attention_kept_bytes(block, workload)) for count, block in facts.blocks)
-        return sum(count * saved_bytes(facts, block, workload) for count, block in facts.blocks)
+            return sum(count * (checkpoint_bytes(facts, workload) + attention_kept_bytes(block, workload)) for count, block in blocks)
+        return sum(count * saved_bytes(facts, block, workload) for count, block in blocks)
 
-    def _running(self, block: object) -> float:
+    def _reached(self) -> list[tuple[int, Block]]:
+        """The layers that a backward pass reaches, by kind."""
+        passive = self.workload.passive_layers
+        blocks = []
+        for count, block in self.facts.blocks:
+            skipped = min(count, passive)
+            passive -= skipped
+            blocks.append((count - skipped, block))
+        return blocks
+
+    def _running(self, block: Block) -> float:
         """Bytes per token of one layer's backward pass beyond what `_stored` counts."""
-        from launcher.estimate.facts import Block
-
-        assert isinstance(block, Block)
         whole = backward_bytes(self.facts, block, self.workload)
-        if self.workload.checkpointing in ("none", "selective"):
+        if self.workload.checkpointing in KEEPING:
             return max(0.0, whole - saved_bytes(self.facts, block, self.workload))
         if self.workload.checkpointing == "attention":
             return whole - attention_kept_bytes(block, self.workload)
@@ -187,7 +198,7 @@ class _Phases:
 
     def _merged_experts(self) -> float:
         """Experts' weights with their adapters added that wait for the backward pass: every layer's, unless layers are checkpointed."""
-        if self.workload.checkpointing not in ("none", "selective"):
+        if self.workload.checkpointing not in KEEPING:
             return 0.0
         return sum(count * merged_expert_bytes(self.facts, block, self.workload)[0] for count, block in self.facts.blocks)
 
@@ -197,7 +208,7 @@ class _Phases:
         workload, adapter = self.workload, self.workload.adapter
         if adapter is None:
             return 0.0
-        again = workload.checkpointing not in ("none", "selective")
+        again = workload.checkpointing not in KEEPING
         merged = [merged_expert_bytes(self.facts, block, workload) for _, block in self.facts.blocks]
         size = max(largest + (both if again else 0.0) for both, largest in merged)
         targets = [matrix for _, block in self.facts.blocks for matrix in lora_targets(block, adapter.targets)]
@@ -236,7 +247,7 @@ class _Phases:
     def _cast_weights(self) -> float:
         """Autocast's 16-bit copies of trained fp32 weights, kept for the backward pass unless the layers are checkpointed."""
         workload = self.workload
-        if not workload.autocast or workload.checkpointing not in ("none", "selective"):
+        if not workload.autocast or workload.checkpointing not in KEEPING:
             return 0.0
         if workload.adapter is None:
             return (

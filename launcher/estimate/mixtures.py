@@ -11,10 +11,10 @@ from launcher.estimate.mlp_shape import expert_mlp, gated_mlp
 
 def mixtral(c: Config) -> ModelFacts:
     experts = expert_mlp(hidden_of(c), int(c["intermediate_size"]), int(c.get("num_local_experts", 8)))
-    return _mixture(c, attention_bias=False, sparse=experts, per_token=int(c.get("num_experts_per_tok", 2)))
+    return mixture(c, attention_bias=False, sparse=experts, per_token=int(c.get("num_experts_per_tok", 2)))
 
 
-def _mixture(
+def mixture(
     c: Config,
     *,
     sparse: tuple[Matrix, ...],
@@ -27,17 +27,32 @@ def _mixture(
     head_dim: int | None = None,
     other: int = 0,
     other_sparse: int = 0,
+    norm_bias: bool = False,
+    tied: bool = False,
 ) -> ModelFacts:
-    """A mixture of experts with Llama-like attention; `dense_layers` layers have the plain MLP `dense`."""
+    """A mixture of experts with Llama-like attention; `dense_layers` layers have the plain MLP `dense`. `other` elements are in each layer besides,
+    `other_sparse` in each one with experts."""
     hidden, heads, kv = hidden_of(c), heads_of(c), kv_heads_of(c)
     dim = head_dim_of(c, head_dim)
     widths = {"": 0, "head": 2 * dim, "full": (heads + kv) * dim}[head_norm]
     matrices = attention(hidden, heads=heads, kv_heads=kv, head_dim=dim, qkv_bias=attention_bias, o_bias=o_bias)
-    sparse_block = block_of(c, matrices, sparse, head_norm=widths, head_dim=dim, experts_per_token=per_token, other=other + other_sparse)
-    blocks = [(layers_of(c) - dense_layers, sparse_block)]
-    if dense_layers:
-        blocks.append((dense_layers, block_of(c, matrices, dense, head_norm=widths, head_dim=dim, other=other)))
-    return model_of(c, tuple(blocks), tied=False, final_norm=hidden)
+    fp32_norm = not norm_bias
+
+    def block(mlp: tuple[Matrix, ...], beside: int, visited: int) -> Block:
+        return block_of(
+            c,
+            matrices,
+            mlp,
+            head_norm=widths,
+            head_dim=dim,
+            experts_per_token=visited,
+            other=beside,
+            norm_bias=norm_bias,
+            fp32_norm=fp32_norm,
+        )
+
+    blocks = [(layers_of(c) - dense_layers, block(sparse, other + other_sparse, per_token)), (dense_layers, block(dense, other, 0))]
+    return model_of(c, tuple(blocks), tied=tied, final_norm=hidden * (2 if norm_bias else 1))
 
 
 def _dense_layers(c: Config) -> int:
@@ -54,7 +69,7 @@ def qwen2_moe(c: Config) -> ModelFacts:
         *gated_mlp(hidden, shared),
         Matrix(name="shared_expert_gate", d_in=hidden, d_out=1, role="router"),
     )
-    return _mixture(
+    return mixture(
         c,
         attention_bias=flag(c, "qkv_bias", True),
         sparse=sparse,
@@ -67,7 +82,7 @@ def qwen2_moe(c: Config) -> ModelFacts:
 def qwen3_moe(c: Config) -> ModelFacts:
     hidden = hidden_of(c)
     bias = flag(c, "attention_bias")
-    return _mixture(
+    return mixture(
         c,
         attention_bias=bias,
         o_bias=bias,
@@ -82,7 +97,7 @@ def qwen3_moe(c: Config) -> ModelFacts:
 def olmoe(c: Config) -> ModelFacts:
     bias = flag(c, "attention_bias")
     experts = expert_mlp(hidden_of(c), int(c["intermediate_size"]), int(c.get("num_experts", 64)))
-    return _mixture(c, attention_bias=bias, o_bias=bias, sparse=experts, per_token=int(c.get("num_experts_per_tok", 8)), head_norm="full")
+    return mixture(c, attention_bias=bias, o_bias=bias, sparse=experts, per_token=int(c.get("num_experts_per_tok", 8)), head_norm="full")
 
 
 def gpt_oss(c: Config) -> ModelFacts:
@@ -90,9 +105,18 @@ def gpt_oss(c: Config) -> ModelFacts:
     bias = flag(c, "attention_bias", True)
     experts = expert_mlp(hidden_of(c), int(c["intermediate_size"]), count, bias=True)
     # One learned attention sink per head.
-    return _mixture(
+    return mixture(
         c, attention_bias=bias, o_bias=bias, sparse=experts, per_token=int(c.get("num_experts_per_tok", 4)), head_dim=64, other=heads_of(c)
     )
+
+
+def first_dense_layers(c: Config, default: int) -> int:
+    """Layers with a plain MLP before those with experts; `default` where the config does not say."""
+    kinds = c.get("mlp_layer_types")
+    if isinstance(kinds, list):
+        return sum(kind == "dense" for kind in kinds[: layers_of(c)])
+    given = c.get("first_k_dense_replace")
+    return min(layers_of(c), default if given is None else int(given))
 
 
 def deepseek(c: Config) -> ModelFacts:
@@ -120,7 +144,7 @@ def deepseek(c: Config) -> ModelFacts:
     inner = int(c["moe_intermediate_size"])
     routed = int(c.get("n_routed_experts") or 0)
     sparse = expert_mlp(hidden, inner, routed, router="gate") + gated_mlp(hidden, inner * int(c.get("n_shared_experts") or 1))
-    first = min(int(c.get("first_k_dense_replace", 0)), layers_of(c)) if routed else layers_of(c)
+    first = first_dense_layers(c, 1 if c.get("model_type") == "glm4_moe_lite" else 0) if routed else layers_of(c)
 
     def block(mlp: tuple[Matrix, ...], experts_per_token: int = 0) -> Block:
         return block_of(

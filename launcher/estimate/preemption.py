@@ -28,11 +28,13 @@ class Seen:
     preemptions: int = 0
 
 
-def hours_between_preemptions(cloud: str, gpus: int, *, nodes: int = 1, seen: Seen | None = None) -> Range:
+def hours_between_preemptions(cloud: str, gpus: int, *, nodes: int = 1, seen: Seen | None = None, told_h: float | None = None) -> Range:
     """Mean hours between preemptions of the whole run on `nodes` machines of `gpus` GPUs each: the prior, corrected by what was `seen`.
 
-    Sources stand in the table's rows. The figures of public traces are older than today's GPUs: the range is meant to be wide.
+    What the user has `told_h` comes before both; it is taken to be within a factor of two. Sources stand in the table's rows. The figures of public traces are older than today's GPUs: the range is meant to be wide.
     """
+    if told_h is not None:
+        return Range(value=told_h, low=told_h / 2, high=told_h * 2, basis="launch.preemption_h")
     prior = _prior(cloud, gpus)
     group = _GROUP if nodes > 1 else 1.0
     if seen is None or seen.hours <= 0:

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedCount:
-    """Training samples, their tokens, the longest of them, and the rows they were packed into, None without packing."""
+    """Training samples, their tokens, the longest of them, the rows they were packed into, None without packing, and the tokens held out."""
 
     rows: int
     tokens: int
     longest: int
     packed_rows: int | None
+    held_out_tokens: int = 0
 
 
 def counted_before(config: TrainingConfig) -> PreparedCount | None:
@@ -34,6 +35,7 @@ def counted_before(config: TrainingConfig) -> PreparedCount | None:
             tokens=int(report["tokens"]),
             longest=int(report["longest"]),
             packed_rows=None if packed is None else int(packed),
+            held_out_tokens=int(report.get("validation_tokens") or 0),
         )
     except (OSError, ValueError, KeyError, TypeError):
         # A report of another version, or half of one, is no report: the data are counted in the files then.

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from launcher.estimate.facts import ModelFacts
-from launcher.estimate.optimizer_state import is_modelled
-from launcher.estimate.trained_share import trained_share
+from launcher.estimate.optimizer_kinds import is_modelled
+from launcher.estimate.trained_share import passive_layers, trained_share
 from launcher.estimate.workload import Adapter, Attention, Checkpointing, Fused, Loss, Quantization, Sharding, ShardingKind, Workload
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ CHECKED = frozenset(
         "olmo2",
     }
 )
+PROJECTED_RANK = 128
+"""Rank of GaLore's and APOLLO's projections where `optim_args` names none (transformers trainer_optimizer.py)."""
 CHUNKS = 8
 """Parts of the chunked loss where the recipe names none (runtime.training.losses.choice)."""
 WITH_REFERENCE = ("dpo", "ipo", "kto")
@@ -99,6 +101,8 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
         compute_bytes=2 if autocast or weights == 2 else 4,
         autocast=autocast,
         optimizer=_optimizer(config),
+        projected_rank=_rank(config),
+        projected_modules=_projected(config),
         micro_batch=micro,
         sequence=sequence,
         pairs=2 if rl in PAIRED or config.reward_model else 1,
@@ -114,9 +118,11 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
         sharding=_sharding(config, place, assumptions),
         compiled=config.torch_compile is True,
         trained_share=trained_share(config, facts) if adapter is None else 1.0,
+        passive_layers=passive_layers(config, facts) if adapter is None else 0,
         fused=_fused(config, place),
         mlp_pieces=_mlp_pieces(config, facts, sequence),
         context_parallel=_context_parallel(config, place),
+        gradient_means=config.grokfast_alpha is not None or config.grokfast_lamb is not None,
         colocated_share=_colocated(config, rl),
         steps_in_backward=_optimizer(config) in STEPS_IN_BACKWARD,
         device=place.device,
@@ -129,7 +135,28 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
 
 
 def _optimizer(config: TrainingConfig) -> str:
-    return str(getattr(config.optimizer, "value", config.optimizer) or "adamw_torch_fused")
+    name = str(getattr(config.optimizer, "value", config.optimizer) or "adamw_torch_fused")
+    return "sgd with momentum" if name == "sgd" and _argument(config, "momentum") else name
+
+
+def _argument(config: TrainingConfig, name: str) -> float:
+    """A figure among the optimizer's own arguments, written as a mapping or as `name=value, …`; 0 where it is not there."""
+    given = config.optim_args or {}
+    text = given if isinstance(given, str) else ",".join(f"{key}={value}" for key, value in given.items())
+    found = re.search(rf"(?:^|[,\s]){name}\s*=\s*([0-9.eE+-]+)", text)
+    try:
+        return float(found[1]) if found else 0.0
+    except ValueError:
+        return 0.0
+
+
+def _rank(config: TrainingConfig) -> int:
+    return int(_argument(config, "rank")) or PROJECTED_RANK
+
+
+def _projected(config: TrainingConfig) -> tuple[str, ...] | None:
+    named = config.optim_target_modules
+    return tuple(named) if isinstance(named, list) and not {"all-linear", "all_linear"} & set(named) else None
 
 
 def _method(config: TrainingConfig, quantization: Quantization) -> str:
@@ -265,7 +292,8 @@ def _evaluates(config: TrainingConfig) -> bool:
 def _sharding(config: TrainingConfig, place: Place, assumptions: list[str]) -> Sharding:
     if place.device == "cpu" or place.gpus == 1:
         return Sharding()
-    if config.fsdp or config.fsdp_config is not None:
+    # An empty section is how recipes write that there is none.
+    if config.fsdp or (config.fsdp_config is not None and config.fsdp_config.model_fields_set):
         fsdp = config.fsdp_config
         return Sharding(
             kind="fsdp",

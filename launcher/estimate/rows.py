@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,8 @@ class DataSize:
     known: bool = True
     packed_rows: int | None = None
     """Rows the samples were packed into, where that was counted."""
+    evaluated: float | None = 0.0
+    """Tokens of one evaluation over those of one epoch; None when the data to evaluate on are not on this machine."""
 
     @property
     def exact(self) -> bool:
@@ -71,18 +73,22 @@ def data_size(config: TrainingConfig, *, vocab: int) -> DataSize:
             longest=counted.longest,
             basis=COUNTED,
             packed_rows=counted.packed_rows,
+            evaluated=counted.held_out_tokens / max(1, counted.tokens),
         )
-    total = _Count()
-    for source in config.datasets or ():
-        files = _files(source)
-        if files is None:
-            return UNKNOWN
-        for file in files:
-            if not _count_file(file, source, total):
-                return UNKNOWN
-    if total.rows == 0:
+    total = _counted(config.datasets)
+    if total is None or total.rows == 0:
         return UNKNOWN
     return _sized(total, config, vocab)
+
+
+def _counted(sources: Iterable[Any] | None) -> _Count | None:
+    """All rows of the sources, None when one of them cannot be counted here."""
+    total = _Count()
+    for source in sources or ():
+        files = _files(source)
+        if files is None or not all(_count_file(file, source, total) for file in files):
+            return None
+    return total
 
 
 def _sized(total: _Count, config: TrainingConfig, vocab: int) -> DataSize:
@@ -98,7 +104,20 @@ def _sized(total: _Count, config: TrainingConfig, vocab: int) -> DataSize:
         basis=f"{total.characters:,.0f} characters in local files at {expected} to a token",
     )
     longest = min(int(config.sequence_len), int(total.longest / least) + TOKENS_PER_MESSAGE * 4)
-    return DataSize(rows=exactly(total.rows - held_out), tokens=tokens, longest=longest, basis=tokens.basis)
+    return DataSize(
+        rows=exactly(total.rows - held_out),
+        tokens=tokens,
+        longest=longest,
+        basis=tokens.basis,
+        evaluated=_evaluated(config, total, held_out),
+    )
+
+
+def _evaluated(config: TrainingConfig, total: _Count, held_out: float) -> float | None:
+    if not config.test_datasets:
+        return held_out / (total.rows - held_out)
+    tests = _counted(config.test_datasets)
+    return tests.characters / max(1.0, total.characters) if tests is not None else None
 
 
 def _held_out(share: float, rows: float) -> float:

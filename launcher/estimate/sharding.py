@@ -30,7 +30,7 @@ def resident(facts: ModelFacts, workload: Workload) -> Resident:
     each = trained_bytes_each(workload)
     weights = frozen_or_trained_bytes(facts, workload)
     adapter = trained * each if workload.adapter is not None else 0.0
-    states = state_bytes(facts, workload)
+    states = state_bytes(facts, workload) + (trained * each if workload.gradient_means else 0.0)
     # With the step inside the backward pass one tensor's gradient exists at a time.
     gradients = float((largest_tensor(facts, workload) if workload.steps_in_backward else trained) * each)
     step = step_bytes(facts, workload)
@@ -52,9 +52,8 @@ def _fsdp(facts: ModelFacts, workload: Workload, *, weights: float, reference: f
     if upcast:
         weights = trained * 4.0
     each = 4.0 if upcast else float(trained_bytes_each(workload))
-    kind_scale = each / trained_bytes_each(workload)
-    states = state_bytes(facts, workload) * kind_scale
-    step = step_bytes(facts, workload) * kind_scale
+    states = state_bytes(facts, workload, each=each)
+    step = step_bytes(facts, workload, each=each)
     unit = block_bytes(block, workload) if workload.adapter is not None else float(block.parameters * workload.compute_bytes)
     root = (facts.embedding_parameters + facts.head_parameters) * float(workload.compute_bytes)
     gather = 2 * unit + root

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 
 from launcher.estimate.range import Range
 
@@ -39,17 +40,6 @@ class Interruptions:
     wait_h: float
 
 
-def save_interval_h(*, save_h: float, mtbp_h: float) -> float:
-    """Hours of training between two saves that lose least: sqrt(2 C M), at most half the mean time between preemptions.
-
-    J. W. Young, "A first order approximation to the optimum checkpoint interval", 1974. `save_h` is the time a save blocks training. The bound is there
-    because the formula holds for intervals that are short against `mtbp_h`. Raises ValueError unless `mtbp_h` is positive.
-    """
-    if mtbp_h <= 0 or save_h < 0:
-        raise ValueError(f"hours between preemptions must be positive and hours of a save not negative, got {mtbp_h} and {save_h}")
-    return min(math.sqrt(2 * save_h * mtbp_h), mtbp_h / 2)
-
-
 def expected_billed_h(work_h: float, *, interval_h: float, save_h: float, mtbp_h: float, restart_h: float) -> float:
     """Expected machine hours of `work_h` hours of training, the first start included.
 
@@ -63,15 +53,16 @@ def expected_billed_h(work_h: float, *, interval_h: float, save_h: float, mtbp_h
     return restart_h + work_h / interval * math.exp(min(restart_h / mtbp_h, 700.0)) * mtbp_h * math.expm1(exponent)
 
 
-def on_spot(work_h: float, interruptions: Interruptions, *, save_h: float, interval_h: float | None = None, seed: int = 0) -> SpotRun:
-    """The run of `work_h` hours of training (without set-up) under `interruptions`; `interval_h` unset: the best one.
+# The regions of one cloud sell the same machine at other prices: the same run.
+@lru_cache(maxsize=1024)
+def on_spot(work_h: float, interruptions: Interruptions, *, save_h: float, interval_h: float, seed: int = 0) -> SpotRun:
+    """The run of `work_h` hours of training (without set-up and saves) under `interruptions`, saved every `interval_h` hours of it.
 
     The expected figures are Daly's formula at the middle of the prior; the ends are the 10 % and 90 % points of simulated runs whose mean time between
     preemptions is drawn from the whole prior. The same `seed` gives the same figures.
     """
     mtbp = interruptions.mtbp_h
-    interval = save_interval_h(save_h=save_h, mtbp_h=mtbp.value) if interval_h is None else interval_h
-    interval = max(min(interval, work_h), 1e-3)
+    interval = max(min(interval_h, work_h), 1e-3)
     billed = expected_billed_h(work_h, interval_h=interval, save_h=save_h, mtbp_h=mtbp.value, restart_h=interruptions.restart_h)
     billed = min(billed, work_h * LONGEST + interruptions.restart_h)
     preemptions = billed / mtbp.value

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from launcher.estimate.range import Range, exactly
 from launcher.estimate.rows import DataSize
+from runtime.config.beat import steps_between
 
 if TYPE_CHECKING:
     from runtime.config.schema import TrainingConfig
@@ -20,7 +21,10 @@ UNPADDED = (0.45, 0.7, 1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
-    """Optimizer steps of a run; `tokens_per_step` is what the model computes, padding included; `tokens` what of it is text over the whole run."""
+    """Optimizer steps of a run; `tokens_per_step` is what the model computes, padding included; `tokens` what of it is text over the whole run.
+
+    `save_steps` are the recipe's steps between two checkpoints, 0 where no number of steps decides.
+    """
 
     steps: int
     low: int
@@ -29,7 +33,6 @@ class Steps:
     tokens_per_step: Range
     tokens: Range
     evaluations: int
-    saves: int
     save_steps: int
     known: bool
 
@@ -85,9 +88,13 @@ def steps_of(config: TrainingConfig, data: DataSize, *, processes: int) -> Steps
     every_save = (
         0
         if config.save_strategy == "best"
-        else _beat(config.save_steps, config.saves_per_epoch, config.save_strategy, middle, per_epoch[1])
+        else steps_between(config.save_steps, config.saves_per_epoch, config.save_strategy, total=middle, steps_per_epoch=per_epoch[1])
     )
-    every_evaluation = _beat(config.eval_steps, config.evals_per_epoch, config.eval_strategy, middle, per_epoch[1]) if evaluates else 0
+    every_evaluation = (
+        steps_between(config.eval_steps, config.evals_per_epoch, config.eval_strategy, total=middle, steps_per_epoch=per_epoch[1])
+        if evaluates
+        else 0
+    )
     return Steps(
         steps=middle,
         low=min(totals),
@@ -95,22 +102,10 @@ def steps_of(config: TrainingConfig, data: DataSize, *, processes: int) -> Steps
         epochs=middle / per_epoch[1],
         tokens_per_step=per_step,
         tokens=tokens,
-        # The last step evaluates and saves whatever the beat.
+        # The last step evaluates whatever the beat.
         evaluations=math.ceil(middle / every_evaluation)
         if every_evaluation and middle
         else int(evaluates and config.eval_strategy != "no"),
-        saves=max(1, math.ceil(middle / every_save)) if every_save and middle else 1,
         save_steps=every_save,
         known=data.known or limit is not None,
     )
-
-
-def _beat(every: float | None, per_epoch: int | None, strategy: str | None, total: int, steps_per_epoch: int) -> int:
-    """Steps between two evaluations or saves, 0 for never, as the runtime's cadence counts them."""
-    if strategy == "no" or per_epoch == 0:
-        return 0
-    if strategy == "epoch":
-        return steps_per_epoch
-    if every:
-        return max(1, math.ceil(every * total)) if every < 1 else int(every)
-    return max(1, steps_per_epoch // per_epoch) if per_epoch else steps_per_epoch

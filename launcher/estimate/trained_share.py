@@ -29,6 +29,23 @@ def trained_share(config: TrainingConfig, facts: ModelFacts) -> float:
     return share
 
 
+def passive_layers(config: TrainingConfig, facts: ModelFacts) -> int:
+    """Layers before the first one with a trained parameter, where the embedding is frozen too: no backward pass reaches them."""
+    if not config.unfrozen_parameters:
+        return 0
+    patterns = [
+        re.compile(pattern.rpartition("[")[0] if _rows(pattern) else pattern) for pattern in config.unfrozen_parameters if _sound(pattern)
+    ]
+    trained = [name for name, _, _ in _parameters(facts) if any(pattern.match(name) for pattern in patterns)]
+    if not trained or "model.embed_tokens.weight" in trained:
+        return 0
+    numbers = [int(found[1]) for name in trained if (found := re.search(r"layers\.(\d+)\.", name))]
+    if not numbers:
+        # The head alone; where it is tied, patterns name the embedding.
+        return facts.layers
+    return min(numbers)
+
+
 def _named(facts: ModelFacts, patterns: list[str]) -> float:
     """Share of the elements whose name matches a pattern from its start; a range of rows counts its rows."""
     read = [

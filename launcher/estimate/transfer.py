@@ -12,6 +12,9 @@ _TABLE = Path(__file__).parents[1] / "data" / "egress.csv"
 _HOME = {"s3": "aws", "gs": "gcp", "az": "azure", "azure": "azure", "oci": "oci", "nebius": "nebius"}
 _HOURS_A_MONTH = 730.0
 
+UPLOAD_GB_PER_S = 0.2
+"""GB a second a checkpoint goes to an object store with: a few parallel parts from a machine in the same cloud; an assumption, the run measures its own."""
+
 
 def egress_usd(cloud: str, storage: str | None, gb: float) -> float:
     """What sending `gb` gigabytes (1e9 bytes) from a machine in `cloud` to `storage` (a URL) costs: nothing within one cloud."""

@@ -15,6 +15,10 @@ QUANTIZED_BYTES: dict[Quantization, float] = {
 }
 
 
+EMBEDDINGS = frozenset({"embed_tokens", "wte", "embed_in", "word_embeddings", "embeddings"})
+HEADS = frozenset({"lm_head", "embed_out"})
+"""Names of the modules at both ends of a model, as `lora_modules_to_save` has them."""
+
 EXPERTS_LEFT_OUT = frozenset({"gpt_oss", "qwen2_moe"})
 """Mixtures whose routed experts PEFT's "all linear" does not reach (peft 0.21)."""
 
@@ -81,9 +85,7 @@ def merged_expert_bytes(facts: ModelFacts, block: Block, workload: Workload) -> 
 
 def saved_module_parameters(facts: ModelFacts, adapter: Adapter) -> int:
     """Elements of modules trained whole beside an adapter."""
-    whole = sum(
-        1 for name in adapter.saved_modules if name.rsplit(".", 1)[-1] in ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out")
-    )
+    whole = sum(1 for name in adapter.saved_modules if name.rsplit(".", 1)[-1] in EMBEDDINGS | HEADS)
     return whole * facts.embedding_parameters
 
 
@@ -92,6 +94,13 @@ def trained_parameters(facts: ModelFacts, workload: Workload) -> int:
     if workload.adapter is None:
         return round(facts.parameters * workload.trained_share)
     return adapter_parameters(facts, workload.adapter) + saved_module_parameters(facts, workload.adapter)
+
+
+def embedding_parameters_trained(facts: ModelFacts, workload: Workload) -> int:
+    """Elements of the token embedding that get gradients; a head tied to it is the same tensor."""
+    if workload.adapter is None:
+        return round(facts.embedding_parameters * workload.trained_share)
+    return facts.embedding_parameters if any(name.rsplit(".", 1)[-1] in EMBEDDINGS for name in workload.adapter.saved_modules) else 0
 
 
 def trained_bytes_each(workload: Workload) -> int:

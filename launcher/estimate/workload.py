@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Quantization = Literal["none", "nf4", "nf4-dq", "int8"]
-Checkpointing = Literal["none", "selective", "attention", "full", "offload"]
+Checkpointing = Literal["none", "selective", "alternate", "attention", "full", "offload"]
 Attention = Literal["flash", "sdpa", "eager"]
 Fused = Literal["norm", "glu"]
 Loss = Literal["policy", "upcast", "fp32", "dropped", "plain", "in-place", "chunked", "fused"]
@@ -61,6 +61,10 @@ class Workload:
     compute_bytes: int = 2
     autocast: bool = True
     optimizer: str = "adamw_torch_fused"
+    projected_rank: int = 128
+    """Rank that GaLore and APOLLO project gradients to (transformers' default)."""
+    projected_modules: tuple[str, ...] | None = None
+    """Modules whose gradients they project, None for every linear layer."""
     micro_batch: int = 1
     sequence: int = 2048
     pairs: int = 1
@@ -84,12 +88,16 @@ class Workload:
     """The layers run as fused kernels, which keep the matrices' operands and compute the rest anew."""
     trained_share: float = 1.0
     """Share of the elements that train where the whole model could: named parameters, the layers of Spectrum or LISA."""
+    passive_layers: int = 0
+    """First layers that no backward pass reaches, as nothing before or in them trains."""
     fused: frozenset[Fused] = frozenset()
     """Parts of a layer whose fused kernels keep their inputs alone."""
     mlp_pieces: int = 1
     """The MLP works through a row in so many pieces, each computed again in the backward pass."""
     context_parallel: int = 1
     """A row is spread over so many cards."""
+    gradient_means: bool = False
+    """A running mean of every gradient is held (Grokfast)."""
     colocated_share: float = 0.0
     """Share of the card that an inference engine on it takes for itself."""
     steps_in_backward: bool = False

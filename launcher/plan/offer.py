@@ -31,7 +31,8 @@ class SpotRisk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """One row of the offers. `expected_usd` and `expected_h` are None when the size of the run is not known; `risk` is None on demand."""
+    """One row of the offers. `expected_usd` and `expected_h` are None when the size of the run is not known; `risk` is None on demand; `quota`
+    is what it counts against in an account, where that is known."""
 
     cloud: str
     region: str
@@ -43,6 +44,9 @@ class Offer:
     expected_h: Range | None
     verdict: OfferVerdict
     risk: SpotRisk | None = None
+    quota: str | None = None
+    transfer_usd: float = 0.0
+    """What of the expected cost is for sending checkpoints and keeping them."""
 
     def to_json(self) -> dict[str, Any]:
         """The offer as CONTRACT's JSON, with the spreads beside the expected figures."""
@@ -59,4 +63,6 @@ class Offer:
             "h_range": self.expected_h.to_json() if self.expected_h is not None else None,
             "verdict": self.verdict,
             "risk": self.risk.to_json() if self.risk is not None else None,
+            "quota": self.quota,
+            "transfer_usd": round(self.transfer_usd, 4),
         }

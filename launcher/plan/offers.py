@@ -9,23 +9,26 @@ from launcher.estimate.estimate import Estimate
 from launcher.estimate.gpus import GpuCount, find_gpu
 from launcher.estimate.preemption import Seen, hours_between_preemptions
 from launcher.estimate.range import Range
+from launcher.estimate.saves import Saves
 from launcher.estimate.spot import Interruptions, on_spot, spot_wins
-from launcher.estimate.time import SNAPSHOT_GB_PER_S
 from launcher.estimate.transfer import egress_usd, storage_usd
 from launcher.plan.offer import Offer, OfferVerdict, SpotRisk
 from launcher.plan.prices import Price, PriceList
-from launcher.plan.saves import Saves
+from launcher.plan.quota import quota_of
 
 # Hours without a machine after a preemption: minutes where any of several zones may give one (spot-traces: one of nine zones was up 99 % of the time).
 WAIT_H = 0.1
 
-Priced = Callable[[GpuCount], tuple[Estimate, Saves]]
-"""The estimate and the saves of the run on GPUs of a kind."""
+Priced = Callable[[GpuCount], Estimate]
+"""The estimate of the run on GPUs of a kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What the user asked for. `gpus` are the kinds and counts that will do; `spot` None means both; empty `clouds` and `regions` mean any."""
+    """What the user asked for. `gpus` are the kinds and counts that will do; `spot` None means both; empty `clouds` and `regions` mean any.
+
+    `preemption_h` are the hours between preemptions that the user reckons with, None for the prior's.
+    """
 
     gpus: tuple[GpuCount, ...]
     nodes: int = 1
@@ -34,6 +37,7 @@ class Wish:
     regions: frozenset[str] = frozenset()
     max_cost_usd: float | None = None
     storage: str | None = None
+    preemption_h: float | None = None
 
 
 def offers_for(
@@ -45,7 +49,7 @@ def offers_for(
     """
     wanted = {(want.gpu.name, want.count): want for want in wish.gpus}
     offers: list[Offer] = []
-    known: dict[tuple[str, int], tuple[Estimate, Saves]] = {}
+    known: dict[tuple[str, int], Estimate] = {}
     for price in prices.prices:
         gpu = find_gpu(price.gpu)
         want = wanted.get((gpu.name, price.count)) if gpu is not None else None
@@ -54,11 +58,11 @@ def offers_for(
         key = (want.gpu.name, want.count)
         if key not in known:
             known[key] = priced(want)
-        estimate, saves = known[key]
+        estimate = known[key]
         if price.usd_per_h is not None and wish.spot is not True:
-            offers.append(_on_demand(price, want, estimate, saves, wish))
+            offers.append(_on_demand(price, want, estimate, wish))
         if price.spot_usd_per_h is not None and wish.spot is not False:
-            offers.append(_spot(price, want, estimate, saves, wish, seen(price.cloud, price.count)))
+            offers.append(_spot(price, want, estimate, wish, seen(price.cloud, price.count)))
     return sorted(offers, key=_order)
 
 
@@ -79,24 +83,25 @@ def _allowed(price: Price, wish: Wish) -> bool:
     return (not wish.clouds or price.cloud in wish.clouds) and (not wish.regions or price.region in wish.regions)
 
 
-def _on_demand(price: Price, want: GpuCount, estimate: Estimate, saves: Saves, wish: Wish) -> Offer:
+def _on_demand(price: Price, want: GpuCount, estimate: Estimate, wish: Wish) -> Offer:
     assert price.usd_per_h is not None
     hours = estimate.time.hours if estimate.time is not None else None
-    return _offer(price, want, estimate, saves, wish, usd_per_h=price.usd_per_h, billed=hours, wall=hours)
+    return _offer(price, want, estimate, estimate.saves, wish, usd_per_h=price.usd_per_h, billed=hours, wall=hours)
 
 
-def _spot(price: Price, want: GpuCount, estimate: Estimate, saves: Saves, wish: Wish, seen: Seen | None) -> Offer:
+def _spot(price: Price, want: GpuCount, estimate: Estimate, wish: Wish, seen: Seen | None) -> Offer:
     assert price.spot_usd_per_h is not None
-    mtbp = hours_between_preemptions(price.cloud, price.count, nodes=wish.nodes, seen=seen)
+    mtbp = hours_between_preemptions(price.cloud, price.count, nodes=wish.nodes, seen=seen, told_h=wish.preemption_h)
+    saves = estimate.saves.at_risk(mtbp.value)
     billed = wall = None
     risk = SpotRisk(hours_between=mtbp, preemptions=None, save_interval_h=None, loses=False)
     if estimate.time is not None:
-        setup = estimate.time.setup_h
-        work = estimate.time.hours.value - setup.value
+        work = estimate.time.training_h.value
         run = on_spot(
             work,
-            Interruptions(mtbp_h=mtbp, restart_h=setup.value, wait_h=WAIT_H),
-            save_h=saves.checkpoint_gb / SNAPSHOT_GB_PER_S[1] / 3600,
+            Interruptions(mtbp_h=mtbp, restart_h=estimate.time.setup_h.value, wait_h=WAIT_H),
+            save_h=saves.save_h if saves.every_h is not None else 0.0,
+            interval_h=work if saves.every_h is None else saves.every_h,
         )
         # The length of the run itself is uncertain too: its spread widens that of the interruptions.
         shrink, stretch = estimate.time.hours.low / estimate.time.hours.value, estimate.time.hours.high / estimate.time.hours.value
@@ -128,9 +133,9 @@ def _offer(
 ) -> Offer:
     hourly = usd_per_h * wish.nodes
     usd = None
+    extra = 0.0
     if billed is not None and wall is not None:
-        sent = saves.checkpoint_gb * saves.count + saves.final_gb
-        extra = egress_usd(price.cloud, wish.storage, sent) + storage_usd(wish.storage, saves.disk_gb, wall.value)
+        extra = egress_usd(price.cloud, wish.storage, saves.sent_gb) + storage_usd(wish.storage, saves.disk_gb, wall.value)
         usd = Range(
             value=billed.value * hourly + extra, low=billed.low * hourly + extra, high=billed.high * hourly + extra, basis=billed.basis
         )
@@ -150,4 +155,6 @@ def _offer(
         expected_h=wall,
         verdict=verdict,
         risk=risk,
+        quota=quota_of(price.cloud, price.instance, want.gpu.name, spot=risk is not None),
+        transfer_usd=extra,
     )

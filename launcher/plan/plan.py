@@ -18,9 +18,9 @@ from launcher.plan.inputs import input_problems
 from launcher.plan.limits import over_limits
 from launcher.plan.offer import Offer, OfferVerdict
 from launcher.plan.prices import PriceList
-from launcher.plan.rented import chosen, rented_offers, saves_in
-from launcher.plan.saves import Saves
+from launcher.plan.rented import chosen, rented_offers
 from launcher.plan.target import Target
+from runtime.config.beat import preemption_hours
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.config.secrets import HUB_TOKEN, has_hub_token, wanted_secrets
 
@@ -43,7 +43,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Everything about one run before it starts. `estimate` and `saves` are None when the model's shape is not known here."""
+    """Everything about one run before it starts. `estimate` is None when the model's shape is not known here."""
 
     run: str
     recipe: str
@@ -54,7 +54,6 @@ class Plan:
     target: Target
     data: DataPin
     estimate: Estimate | None
-    saves: Saves | None
     offers: tuple[Offer, ...]
     max_cost_usd: float | None
     max_hours: float | None
@@ -65,6 +64,8 @@ class Plan:
     output_dir: str
     warnings: tuple[Problem, ...]
     refusals: tuple[Problem, ...]
+    prices: PriceList | None = None
+    """What the offers were read from."""
     resolved: tuple[Resolved, ...] = ()
     """What options that are `auto` come to on the target."""
 
@@ -78,6 +79,11 @@ class Plan:
         """What the chosen offer is expected to cost, USD."""
         return self.offers[0].expected_usd if self.offers else None
 
+    @property
+    def expected_gib(self) -> float | None:
+        """The peak that one process is expected to measure, None where the model's shape is not known."""
+        return self.estimate.process_gib if self.estimate is not None else None
+
     def refuse(self) -> None:
         """Raise UserError (exit 3) with every reason not to run this plan, if there is one."""
         if self.refusals:
@@ -88,7 +94,7 @@ class Plan:
         made = (
             self.estimate.to_json()
             if self.estimate is not None
-            else {"model": None, "method": None, "hardware": None, "memory": None, "time": None, "cost": {"usd": None}}
+            else {"model": None, "method": None, "hardware": None, "memory": None, "time": None, "saves": None, "cost": {"usd": None}}
         )
         return {
             "run": self.run,
@@ -104,8 +110,8 @@ class Plan:
                 "remote": list(self.data.remote),
             },
             **made,
-            "saves": self.saves.to_json() if self.saves is not None else None,
             "offers": [offer.to_json() for offer in self.offers],
+            "prices": self.prices.to_json(self.created) if self.prices is not None else None,
             "budget": {"max_cost_usd": self.max_cost_usd, "max_hours": self.max_hours},
             "secrets": [{"name": name, "present": present} for name, present in self.secrets],
             "after": list(self.after),
@@ -142,7 +148,7 @@ def make_plan(
         raise UserError(missing)
     said = list(warnings)
     model = _model(config, model_config, environment, said)
-    made = calibrated(_estimate(config, model, target), lessons) if model is not None else None
+    made = calibrated(_estimate(config, model, target, environment), lessons) if model is not None else None
     launch = config.launch
     offers: tuple[Offer, ...] = ()
     if target.is_local:
@@ -168,7 +174,6 @@ def make_plan(
         target=target,
         data=pin,
         estimate=made,
-        saves=saves_in(config, made) if made is not None else None,
         offers=offers,
         max_cost_usd=launch.max_cost_usd,
         max_hours=launch.max_hours,
@@ -178,6 +183,7 @@ def make_plan(
         output_dir=config.output_dir,
         warnings=tuple(said),
         refusals=tuple(refusals),
+        prices=prices,
         resolved=tuple(resolved),
     )
     if refuse:
@@ -197,9 +203,10 @@ def _model(
         return None
 
 
-def _estimate(config: TrainingConfig, model: ModelSource, target: Target) -> Estimate:
+def _estimate(config: TrainingConfig, model: ModelSource, target: Target, environment: Mapping[str, str]) -> Estimate:
     data = data_size(config, vocab=model.facts.vocab)
-    return estimate(config, model, target.hardware, data, usd_per_h=target.usd_per_h)
+    told = preemption_hours(config, environment) if target.is_local else None
+    return estimate(config, model, target.hardware, data, usd_per_h=target.usd_per_h, preemption_h=told)
 
 
 def _here(target: Target, made: Estimate | None, *, max_cost: float | None) -> tuple[Offer, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,15 @@ from runtime.config.problem import Problem, UserError
 
 SCHEMA = "launcher.prices/1"
 
-# No machine with eight GPUs costs as much an hour: catalogs mark "not for sale" with figures beyond.
-DEAREST_USD_PER_H = 2000.0
+# USD an hour of one GPU. List prices go from about 0.05 for old consumer cards to about 14 for the newest ones of the dearest clouds (2025): what lies far
+# outside marks "not for sale", or is a slip.
+CHEAPEST_USD_PER_H, DEAREST_USD_PER_H = 0.02, 60.0
+# The same kind differs by a factor of four or five between clouds; ten times the median price, or a tenth, is a slip.
+FAR_OFF = 10.0
+# With fewer offers of a kind than this there is no median to speak of.
+ENOUGH = 4
+# Spot prices go down to 8 to 10 percent of the on-demand price.
+SMALLEST_SPOT_SHARE = 0.03
 STALE_H = 24 * 7
 """Prices older than this are shown with a warning. On-demand prices change a few times a year, spot prices daily."""
 
@@ -35,11 +43,13 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceList:
-    """Sane prices. `dropped` of the catalog's were not; `as_of` is the Unix time of its oldest file; `clouds` are those it covers."""
+    """Sane prices. `dropped` of the catalog's were not; `as_of` is the Unix time of its oldest file; `left_out` names the clouds whose catalog could not be
+    read, with the reason."""
 
     prices: tuple[Price, ...]
     dropped: int
     as_of: float
+    left_out: tuple[str, ...] = ()
 
     @property
     def clouds(self) -> tuple[str, ...]:
@@ -50,21 +60,39 @@ class PriceList:
         """Hours since the catalog was fetched, at Unix time `now`."""
         return max(0.0, (now - self.as_of) / 3600)
 
+    def to_json(self, now: float) -> dict[str, Any]:
+        """How far the list can be trusted at Unix time `now`; the prices themselves are left out."""
+        return {"as_of": self.as_of, "age_h": round(self.age_h(now), 2), "dropped": self.dropped, "left_out": list(self.left_out)}
 
-def sane(rows: Iterable[Price], *, as_of: float) -> PriceList:
-    """The rows that can be true: 0 < spot ≤ on-demand, and no stand-in for "not sold"."""
+
+def sane(rows: Iterable[Price], *, as_of: float, left_out: Sequence[str] = ()) -> PriceList:
+    """The rows that can be true: 0 < spot ≤ on-demand, no stand-in for "not sold", and nothing absurdly cheap or dear for its kind of GPU."""
+    rows = list(rows)
+    typical = _typical(rows)
     kept: list[Price] = []
     dropped = 0
     for row in rows:
-        on_demand, spot = _sold(row.usd_per_h), _sold(row.spot_usd_per_h)
-        broken = (row.usd_per_h is not None and on_demand is None) or (row.spot_usd_per_h is not None and spot is None)
-        if spot is not None and on_demand is not None and spot > on_demand:
-            spot, broken = None, True
-        dropped += broken
-        if on_demand is None and spot is None:
-            continue
-        kept.append(replace(row, usd_per_h=on_demand, spot_usd_per_h=spot))
-    return PriceList(prices=tuple(kept), dropped=dropped, as_of=as_of)
+        on_demand, spot = _sold(row.usd_per_h, row), _sold(row.spot_usd_per_h, row)
+        middle = typical.get(row.gpu)
+        if on_demand is not None and middle is not None and not 1 / FAR_OFF <= on_demand / row.count / middle <= FAR_OFF:
+            on_demand = None
+        most = on_demand or (middle * row.count if middle is not None else None)
+        # Where the on-demand price is missing, the kind's typical one stands in, with room for a dear cloud.
+        if spot is not None and most is not None and not SMALLEST_SPOT_SHARE * most <= spot <= most * (1 if on_demand else FAR_OFF):
+            spot = None
+        dropped += (row.usd_per_h is not None and on_demand is None) or (row.spot_usd_per_h is not None and spot is None)
+        if on_demand is not None or spot is not None:
+            kept.append(replace(row, usd_per_h=on_demand, spot_usd_per_h=spot))
+    return PriceList(prices=tuple(kept), dropped=dropped, as_of=as_of, left_out=tuple(left_out))
+
+
+def _typical(rows: Iterable[Price]) -> dict[str, float]:
+    """The median on-demand price of one GPU of each kind that has enough offers; each instance counts once, whatever its regions."""
+    each: dict[str, dict[tuple[str, str], float]] = {}
+    for row in rows:
+        if (usd := _sold(row.usd_per_h, row)) is not None:
+            each.setdefault(row.gpu, {}).setdefault((row.cloud, row.instance), usd / row.count)
+    return {gpu: statistics.median(prices.values()) for gpu, prices in each.items() if len(prices) >= ENOUGH}
 
 
 def price_file(environment: Mapping[str, str]) -> Path:
@@ -104,7 +132,13 @@ def stale(prices: PriceList, now: float) -> Problem | None:
 def write_prices(prices: PriceList, path: Path) -> None:
     """Keep a price list. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    body = {"schema": SCHEMA, "as_of": prices.as_of, "dropped": prices.dropped, "prices": [asdict(price) for price in prices.prices]}
+    body = {
+        "schema": SCHEMA,
+        "as_of": prices.as_of,
+        "dropped": prices.dropped,
+        "left_out": list(prices.left_out),
+        "prices": [asdict(price) for price in prices.prices],
+    }
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     fresh.write_text(json.dumps(body), encoding="utf-8")
     fresh.replace(path)
@@ -116,7 +150,12 @@ def read_prices(path: Path) -> PriceList | None:
         body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if body["schema"] != SCHEMA:
             return None
-        return PriceList(prices=tuple(Price(**row) for row in body["prices"]), dropped=int(body["dropped"]), as_of=float(body["as_of"]))
+        return PriceList(
+            prices=tuple(Price(**row) for row in body["prices"]),
+            dropped=int(body["dropped"]),
+            as_of=float(body["as_of"]),
+            left_out=tuple(body.get("left_out") or ()),
+        )
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -130,5 +169,6 @@ def read_prices(path: Path) -> PriceList | None:
         ) from error
 
 
-def _sold(usd: float | None) -> float | None:
-    return usd if usd is not None and math.isfinite(usd) and 0 < usd < DEAREST_USD_PER_H else None
+def _sold(usd: float | None, row: Price) -> float | None:
+    sold = usd is not None and math.isfinite(usd) and CHEAPEST_USD_PER_H <= usd / row.count <= DEAREST_USD_PER_H
+    return usd if sold else None

@@ -13,7 +13,6 @@ from launcher.estimate.hardware import cards
 from launcher.plan.offer import Offer
 from launcher.plan.offers import Wish, offers_for
 from launcher.plan.prices import PriceList
-from launcher.plan.saves import Saves, saves_of
 from launcher.plan.target import Target
 
 if TYPE_CHECKING:
@@ -24,9 +23,8 @@ def rented_offers(config: TrainingConfig, made: Estimate, target: Target, prices
     """The offers for a run estimated as `made` on any of the target's kinds of GPUs."""
     launch = config.launch
 
-    def priced(kind: GpuCount) -> tuple[Estimate, Saves]:
-        there = _on(config, made, kind, target, lessons)
-        return there, saves_in(config, there)
+    def priced(kind: GpuCount) -> Estimate:
+        return _on(config, made, kind, target, lessons)
 
     wish = Wish(
         gpus=target.kinds,
@@ -36,22 +34,20 @@ def rented_offers(config: TrainingConfig, made: Estimate, target: Target, prices
         regions=frozenset({target.region}) if target.region else frozenset(),
         max_cost_usd=launch.max_cost_usd,
         storage=launch.storage,
+        preemption_h=launch.preemption_h,
     )
     return offers_for(wish, prices, priced)
 
 
 def chosen(config: TrainingConfig, made: Estimate, target: Target, offers: Sequence[Offer], lessons: Sequence[Lesson]) -> Estimate:
-    """The estimate on the GPUs of the best offer, with its cost; as it was where there is none."""
+    """The estimate on the GPUs of the best offer, with its cost and its saves; as it was where there is none."""
     if not offers:
         return made
     best = offers[0]
     kind = next((kind for kind in target.kinds if best.gpus.endswith(str(kind))), target.kinds[0])
-    return replace(_on(config, made, kind, target, lessons), cost=best.expected_usd)
-
-
-def saves_in(config: TrainingConfig, made: Estimate) -> Saves:
-    """The saves of a run estimated as `made`."""
-    return saves_of(made.model.facts, made.step.workload, made.steps, made.time, kept=config.save_total_limit)
+    there = _on(config, made, kind, target, lessons)
+    saves = there.saves.at_risk(best.risk.hours_between.value) if best.risk is not None else there.saves
+    return replace(there, saves=saves, cost=best.expected_usd)
 
 
 def _on(config: TrainingConfig, made: Estimate, kind: GpuCount, target: Target, lessons: Sequence[Lesson]) -> Estimate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import math
@@ -20,7 +21,7 @@ def fetch_prices(gpus: tuple[str, ...] = (), *, report: Callable[[str], None] = 
 
     `report` is told each cloud's name before it is read.
 
-    SkyPilot downloads what it lacks or what has become old. A cloud whose catalog cannot be had is left out. Raises UserError when SkyPilot is not
+    SkyPilot downloads what it lacks or what has become old. A cloud whose catalog cannot be had, or read, is left out and named. Raises UserError when SkyPilot is not
     installed, or when no catalog can be read at all.
     """
     try:
@@ -53,8 +54,8 @@ def fetch_prices(gpus: tuple[str, ...] = (), *, report: Callable[[str], None] = 
             failed.append(f"{cloud} ({type(error).__name__})")
             continue
         rows += [price for items in found.values() for item in items if (price := _price(cloud, item)) is not None]
-        with contextlib.suppress(OSError):
-            times.append(Path(common.get_catalog_path(f"{cloud}/vms.csv")).stat().st_mtime)
+        if (fetched := _fetched(Path(common.get_catalog_path(f"{cloud}/vms.csv")), cloud)) is not None:
+            times.append(fetched)
     if not rows and failed:
         raise UserError(
             Problem(
@@ -64,16 +65,32 @@ def fetch_prices(gpus: tuple[str, ...] = (), *, report: Callable[[str], None] = 
             ),
             exit_code=ExitCode.REMOTE_REFUSED,
         )
-    return sane(rows, as_of=min(times, default=time.time()))
+    return sane(rows, as_of=min(times, default=time.time()), left_out=failed)
 
 
 # Machines of one's own have no price list.
 _WITHOUT_PRICES = frozenset({"kubernetes", "ssh", "slurm", "vsphere", "local"})
 
 
+def _fetched(catalog: Path, cloud: str) -> float | None:
+    """When a catalog was last downloaded, or written by hand.
+
+    SkyPilot sets the catalog's own time to now when a download fails, and goes on with the old content; the checksum beside it is written by downloads alone
+    (skypilot 0.14, sky/catalog/common.py).
+    """
+    note = catalog.parent.parent / ".meta" / cloud / f"{catalog.name}.md5"
+    with contextlib.suppress(OSError):
+        downloaded = hashlib.md5(catalog.read_bytes(), usedforsecurity=False).hexdigest()
+        with contextlib.suppress(OSError):
+            if note.read_text(encoding="utf-8").strip() == downloaded:
+                return note.stat().st_mtime
+        return catalog.stat().st_mtime
+    return None
+
+
 def _price(cloud: str, item: Any) -> Price | None:
-    count = float(item.accelerator_count)
-    if count < 1 or count != int(count):
+    count = _number(item.accelerator_count)
+    if count is None or count < 1 or count != int(count):
         return None  # a slice of a GPU
     return Price(
         cloud=cloud,
@@ -87,7 +104,8 @@ def _price(cloud: str, item: Any) -> Price | None:
 
 
 def _number(value: Any) -> float | None:
-    if value is None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
         return None
-    number = float(value)
-    return None if math.isnan(number) else number
+    return number if math.isfinite(number) else None

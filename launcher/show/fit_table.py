@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from launcher.estimate.fitting import smallest_of_each
+from launcher.estimate.range import Range
 from launcher.plan.offer import Offer
 from launcher.show.figures import amount, dollars, gib, span
 from launcher.show.offers import place
@@ -55,10 +56,15 @@ def render_fits(
             gib(memory.held.value),
             f"{gib(memory.held.low)}–{gib(memory.held.high)}",
             memory.verdict,
-            span(time.hours) if time is not None else "unknown",
+            span(_hours(row, offers) or time.hours) if time is not None else "unknown",
             *([_offered(offers[choice(row)])] if offers else []),
         )
     parts = [head, Text(), table] if fitting else [head, Text()]
+    unsold = sorted({row.gpu.name for row in every} - {row.gpu.name for row in every if choice(row) in offers}) if offers else []
+    if unsold:
+        parts.append(Text(f"fits too, and no price is known: {', '.join(unsold)}", style="dim"))
+    if offers:
+        parts.append(Text("time and money of the cheapest offer, interruptions included where it is spot", style="dim"))
     refused = [row.gpu.name for row in rows if row.count is None and not row.unable]
     unable = [row.gpu.name for row in rows if row.unable]
     if refused:
@@ -76,6 +82,12 @@ def choice(row: Fit) -> str:
     return f"{row.count}×{row.gpu.name}"
 
 
+def _hours(row: Fit, offers: Mapping[str, Offer] | None) -> Range | None:
+    """The time on the offer that is shown."""
+    return offers[choice(row)].expected_h if offers else None
+
+
 def _offered(offer: Offer) -> str:
-    total = dollars(offer.expected_usd.value) if offer.expected_usd is not None else f"${offer.usd_per_h:.2f} an hour"
-    return f"{total} · {place(offer)}"
+    if offer.expected_usd is None:
+        return f"${offer.usd_per_h:.2f} an hour · {place(offer)}"
+    return f"{dollars(offer.expected_usd.value)} ({dollars(offer.expected_usd.low)} to {dollars(offer.expected_usd.high)}) · {place(offer)}"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Leave = Literal["ended", "detached"]
 _PERIOD_S = 0.2
+_WAITING = ("starting", "recovering")
 _STAGES = {
     "data": "preparing data",
     "model": "loading the model",
@@ -54,12 +55,16 @@ class _Watch:
         self.progress = Progress()
         self.state = "starting"
         self.began = time.monotonic()
+        self.news = ""
+        """What the run's record says of a wait, when that is new."""
+        self._said = ""
         self._events = backend.events(run)
 
     def look(self) -> tuple[list[Event], bool]:
         """New events, and whether the run has ended; the events of its end are among them."""
         record = self.backend.look(self.run)
         self.state = record.state
+        self._said, self.news = record.message, record.message if record.message != self._said and record.state in _WAITING else ""
         events = list(self._events.new())
         for event in events:
             self.progress.apply(event)
@@ -71,6 +76,8 @@ def _plain(watch: _Watch, *, say: Callable[[str], None]) -> Leave:
     with _interrupts() as interrupted:
         while True:
             events, ended = watch.look()
+            if watch.news:
+                say(watch.news)
             for event in events:
                 if line := narrator.line(event, watch.progress):
                     say(line)
@@ -89,6 +96,8 @@ def _live(watch: _Watch, console: Console) -> Leave:
         with _interrupts() as interrupted, Live(console=console, refresh_per_second=8, transient=True) as live:
             while not interrupted():
                 events, ended = watch.look()
+                if watch.news:
+                    live.console.print(watch.news, highlight=False, markup=False)
                 for event in events:
                     if event["kind"] != "loss" and (line := narrator.line(event, watch.progress)):
                         live.console.print(line, highlight=False, markup=False)
@@ -195,7 +204,9 @@ def _event_line(event: Event, step: object) -> str | None:
             return f"data: {event.get('rows_in', '?')} rows in, {event.get('rows_out', '?')} used, {event.get('tokens', 0):,} tokens"
         case "probe" if isinstance(event.get("peak_gib"), int | float) and isinstance(event.get("room_gib"), int | float):
             lowered = f", with the micro batch lowered to {event.get('micro_batch')}" if event.get("lowered_from") else ""
-            return f"the fullest step needs {event['peak_gib']:.1f} GiB of {event['room_gib']:.1f} GiB{lowered}"
+            expected = event.get("expected_gib")
+            against = f", {expected:.1f} GiB were expected" if isinstance(expected, int | float) else ""
+            return f"the fullest step needs {event['peak_gib']:.1f} GiB of {event['room_gib']:.1f} GiB{against}{lowered}"
         case "eval" if isinstance(event.get("loss"), int | float):
             return f"evaluation at step {step}: loss {event['loss']:.4f}"
         case "checkpoint":
@@ -204,6 +215,10 @@ def _event_line(event: Event, step: object) -> str | None:
             return f"pushed step {step} to {event.get('url')}"
         case "push_failed":
             return f"step {step} was not pushed to the Hub: {event.get('message')}"
+        case "store_failing":
+            return f"the store fails and is asked again: {event.get('message')}"
+        case "store_answers" if isinstance(event.get("seconds"), int | float):
+            return f"the store answers again, after {event['seconds']:.0f} s"
         case "uploaded":
             return f"stored at {event.get('url')}"
         case "weights":

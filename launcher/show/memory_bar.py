@@ -1,19 +1,17 @@
-"""The memory of a run as bars, one for each phase of a step against the card, and the whole estimate on one screen."""
+"""The memory of a run as bars, one for each phase of a step against the card."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from launcher.estimate.memory import GIB, TERMS
-from launcher.show.figures import amount, dollars, gib, span, spread
-from launcher.show.screen import rendered
+from launcher.show.figures import gib, spread
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
-    from launcher.estimate.estimate import Estimate, MemoryEstimate
+    from launcher.estimate.estimate import MemoryEstimate
     from launcher.estimate.memory import Phase
 
 # A letter stands for a term in the bars, so that they read without colour.
@@ -28,20 +26,6 @@ COLORS = {
     "buffers": "white",
 }
 VERDICT_COLORS = {"ok": "green", "fits": "green", "tight": "yellow", "does-not-fit": "red", "refused": "red"}
-
-
-def render_estimate(made: Estimate, *, width: int | None = None, color: bool | None = None) -> str:
-    """The screen of one estimate."""
-    from rich.text import Text
-
-    facts = made.model.facts
-    head = Text.assemble(
-        (f"{facts.name}", "bold"), f" · {amount(facts.parameters)} parameters ({made.model.origin}) · {made.method} · {made.hardware.name}"
-    )
-    parts: list[RenderableType] = [head, Text(), memory_line(made.memory), memory_table(made.memory), Text(), *time_lines(made)]
-    parts += [Text(f"assumed      {line}", style="dim") for line in made.memory.assumptions]
-    parts += [Text(f"not modelled {line}", style="yellow") for line in made.memory.not_modelled]
-    return rendered(*parts, width=width, color=color)
 
 
 def memory_line(memory: MemoryEstimate) -> Text:
@@ -70,8 +54,9 @@ def memory_table(memory: MemoryEstimate, *, cells: int = 44) -> Table:
     from rich.table import Table
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=False, ratio=None)
     table.add_column(no_wrap=True)
+    # The legend gives way where the screen is narrow, never the bars.
+    table.add_column(min_width=cells)
     table.add_column(justify="right", no_wrap=True)
     largest = max(memory.capacity_gib, memory.peak.tensors_gib)
     for phase in memory.peak.phases:
@@ -96,32 +81,3 @@ def _bar(phase: Phase, largest: float, capacity: float, cells: int) -> Text:
             filled = end
     bar.append("·" * max(0, round(capacity / largest * cells) - filled), style="dim")
     return bar
-
-
-def time_lines(made: Estimate) -> list[Text]:
-    """Data, time and cost, a line each."""
-    from rich.text import Text
-
-    lines = []
-    time = made.time
-    if time is None:
-        lines.append(Text(f"time    unknown   {made.data.basis}; set max_steps, or prepare the data first, for a figure"))
-        return lines
-    tokens = time.tokens
-    spread_of_tokens = "" if made.data.exact else f" ({amount(tokens.low)} to {amount(tokens.high)})"
-    lines.append(Text(f"data    {amount(tokens.value)} tokens{spread_of_tokens} in {time.steps:,} steps · {made.data.basis}"))
-    lines.append(
-        Text(
-            f"time    {span(time.hours)} with set-up · {amount(time.tokens_per_s_per_gpu.value)} tokens/s a GPU · {time.basis}"
-            if made.hardware.gpus
-            else f"time    {span(time.hours)} with set-up · {amount(time.tokens_per_s_per_gpu.value)} tokens/s · {time.basis}"
-        )
-    )
-    if made.cost is not None:
-        lines.append(
-            Text(
-                f"cost    {dollars(made.cost.value)}"
-                + ("" if made.cost.high == 0 else f" ({dollars(made.cost.low)} to {dollars(made.cost.high)})")
-            )
-        )
-    return lines

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from launcher.plan.offer import Offer
 from launcher.plan.offers import cheapest_per_place
 from launcher.plan.plan import Line, LineVerdict, Plan
-from launcher.show.figures import amount, dollars, duration, gib, span, spread
+from launcher.show.estimate_screen import data_text, time_text
+from launcher.show.figures import dollars, duration, gib, spread
 from launcher.show.memory_bar import VERDICT_COLORS, breakdown
-from launcher.show.offers import TABLE_WIDTH, offer_line, offers_table
+from launcher.show.offers import TABLE_WIDTH, about_prices, offer_line, offer_notes, offers_table, place
+from launcher.show.saves import saves_text
 from launcher.show.screen import rendered, screen_width
 
 if TYPE_CHECKING:
@@ -32,6 +34,11 @@ def render_plan(plan: Plan, *, width: int | None = None, color: bool | None = No
     parts: list[RenderableType] = [head, _lines(before_offers(plan))]
     if plan.offers:
         parts += [Text(), _offers(plan, wide=width >= TABLE_WIDTH)]
+        if not plan.target.is_local:
+            shown = cheapest_per_place(plan.offers, most=OFFERS_SHOWN)
+            notes = offer_notes(plan.offers, shown, max_cost=plan.max_cost_usd)
+            notes += [about_prices(plan.prices, plan.created)] if plan.prices is not None else []
+            parts += [Text(f"  {note}", style="dim") for note in notes]
     parts += [Text(), _lines(after_offers(plan)), Text()]
     parts += [Text(sentence, style="red" if plan.refused else "bold") for sentence in _sentences(plan)]
     return rendered(*parts, width=width, color=color)
@@ -58,8 +65,11 @@ def money_sentence(plan: Plan) -> str:
         return f"Runs on {where}: $0, {takes}."
     if plan.cost is None:
         return f"Runs on {where}: {takes}; no price is known."
-    cap = f", never above {dollars(plan.max_cost_usd)}" if plan.max_cost_usd is not None else ""
-    return f"Runs on {where}: expected {dollars(plan.cost.value)}{cap}, {takes}."
+    best = plan.offers[0]
+    # An interruptible machine takes longer than the training alone.
+    takes = f"about {duration(best.expected_h.value)}, at most {duration(best.expected_h.high)}" if best.expected_h is not None else takes
+    cap = f", never above {dollars(plan.max_cost_usd)}" if plan.max_cost_usd is not None else f", at most {dollars(plan.cost.high)}"
+    return f"Runs on {place(best)}, {best.gpus}: expected {dollars(plan.cost.value)}{cap}; {takes}."
 
 
 def _sentences(plan: Plan) -> list[str]:
@@ -91,25 +101,12 @@ def _config(plan: Plan) -> Line:
 
 def _data(plan: Plan) -> Line:
     made = plan.estimate
-    if made is None or not made.data.known:
-        return Line(
-            name="data",
-            verdict="unknown",
-            text=made.data.basis if made is not None else "its tokens depend on the model's tokenizer, which is not here",
-        )
-    tokens, steps = made.data.tokens, made.steps
-    epochs = f"{steps.epochs:.2g} epochs" if steps.epochs >= 1.05 or steps.epochs < 0.95 else "1 epoch"
+    if made is None:
+        return Line(name="data", verdict="unknown", text="its tokens depend on the model's tokenizer, which is not here")
+    if not made.data.known:
+        return Line(name="data", verdict="unknown", text=data_text(made) if made.steps.known else made.data.basis)
     longest = f"{made.data.longest:,} · {made.data.basis}" if made.data.exact else f"≤ {made.data.longest:,}"
-    counted = (
-        f"= {tokens.value:,.0f} tokens"
-        if made.data.exact
-        else f"≈ {amount(tokens.value)} tokens ({amount(tokens.low)} to {amount(tokens.high)})"
-    )
-    return Line(
-        name="data",
-        verdict="ok",
-        text=f"{made.data.rows.value:,.0f} rows {counted} × {epochs} = {steps.steps:,} steps · longest {longest}",
-    )
+    return Line(name="data", verdict="ok", text=f"{data_text(made)} · longest {longest}")
 
 
 def _memory(plan: Plan) -> Line:
@@ -128,31 +125,21 @@ def _time(plan: Plan) -> Line:
     made = plan.estimate
     if made is None or made.time is None:
         return Line(name="time", verdict="unknown", text="neither the size of the data nor max_steps is known")
-    time = made.time
-    each = " a GPU" if plan.target.hardware.gpus is not None else ""
-    over = plan.max_hours is not None and time.hours.value > plan.max_hours
-    return Line(
-        name="time",
-        verdict="tight" if over else "ok",
-        text=f"{span(time.hours)}, {duration(time.setup_h.value)} of it set-up · {amount(time.tokens_per_s_per_gpu.value)} tokens/s{each} ({time.basis})",
-    )
+    over = plan.max_hours is not None and made.time.hours.value > plan.max_hours
+    return Line(name="time", verdict="tight" if over else "ok", text=time_text(made))
 
 
 def _saves(plan: Plan) -> Line:
-    saves = plan.saves
     place = plan.storage or plan.output_dir
-    if saves is None:
+    if plan.estimate is None:
         return Line(name="saves", verdict="ok", text=f"to {place}")
-    beat = "at the end only" if not saves.every_steps else "every step" if saves.every_steps == 1 else f"every {saves.every_steps:,} steps"
-    size = f"{gib(saves.checkpoint_gb)} GB" if saves.checkpoint_gb >= 1 else f"{max(1, round(saves.checkpoint_gb * 1000))} MB"
-    loss = f" · a kill costs at most {duration(saves.lost_h)}" if saves.lost_h is not None else ""
-    return Line(name="saves", verdict="ok", text=f"{beat} → {place} · {size} each{loss}")
+    return Line(name="saves", verdict="ok", text=saves_text(plan.estimate.saves, place))
 
 
 def _offers(plan: Plan, *, wide: bool) -> Table:
     shown = cheapest_per_place(plan.offers, most=OFFERS_SHOWN)
     if wide:
-        return offers_table(shown)
+        return offers_table(shown, max_cost=plan.max_cost_usd)
     return _lines(
         [Line(name=f"offer {number}", verdict=_offer_word(offer), text=offer_line(offer)) for number, offer in enumerate(shown, 1)]
     )

@@ -11,7 +11,15 @@ from launcher.backend.protocol import ACTIVE, RunStatus
 from launcher.state.outputs import final_folder
 from runtime.record import RunRecord
 
-_COLOURS = {"done": "green", "failed": "red", "unverified": "yellow", "lost": "red", "orphaned": "red", "stopped": "yellow"}
+_COLOURS = {
+    "done": "green",
+    "failed": "red",
+    "unverified": "yellow",
+    "recovering": "yellow",
+    "lost": "red",
+    "orphaned": "red",
+    "stopped": "yellow",
+}
 
 
 def run_table(rows: Sequence[tuple[RunRecord, str]], *, now: float) -> Any:
@@ -36,14 +44,16 @@ def describe(status: RunStatus, *, now: float) -> str:
     lines = [f"{record.run}: {record.state}" + (f" ({record.message})" if record.message else "")]
     facts = [
         ("recipe", record.recipe),
-        ("output", record.output_dir),
+        ("output", record.output_dir if record.backend == "local" else ""),
         ("storage", record.storage or ""),
         ("began", f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(record.created))}, {duration(now - record.created)} ago"),
         ("progress", progress_words(status)),
         ("loss", _loss_words(status)),
         ("checkpoints", _checkpoint_words(status)),
         ("attempts", _attempt_words(record)),
-        ("interpreter", record.python),
+        ("cost", _cost_words(status)),
+        ("lost", _lost_words(status)),
+        ("interpreter", record.python if record.backend == "local" else ""),
     ]
     lines += [f"  {name:<12} {value}" for name, value in facts if value]
     if advice := advice_for(record):
@@ -70,6 +80,8 @@ def progress_words(status: RunStatus) -> str:
 def advice_for(record: RunRecord) -> str:
     """The one command that makes sense next, empty when the run looks after itself."""
     match record.state:
+        case "lost" if record.backend != "local":
+            return f"nobody is at work for it; `launcher resume {record.run}` goes on from the newest sealed checkpoint, `launcher doctor` looks for what is still rented"
         case "lost" | "orphaned":
             return f"its supervisor died; `launcher resume {record.run}` goes on from the newest sealed checkpoint, `launcher stop {record.run}` leaves it stopped"
         case "stopped":
@@ -79,6 +91,8 @@ def advice_for(record: RunRecord) -> str:
         case "unverified":
             return f"the trained model is sealed; `launcher logs {record.run}` shows why publishing failed, `launcher publish {record.run}` tries that again"
         case "done":
+            if record.backend != "local":
+                return f"`launcher pull {record.run} -o DIR` copies the model"
             return f"`launcher chat {record.run}` talks to the model, `launcher pull {record.run} -o DIR` copies it"
         case _:
             return f"`launcher logs {record.run} -f` follows it"
@@ -98,9 +112,11 @@ def last_words(status: RunStatus) -> str:
         ("loss", _loss_words(status)),
         ("checkpoints", _checkpoint_words(status)),
         ("attempts", _attempt_words(record)),
+        ("cost", _cost_words(status)),
+        ("lost", _lost_words(status)),
     ]
     lines += [f"  {name:<12} {value}" for name, value in facts if value]
-    if record.state == "done":
+    if record.state == "done" and record.backend == "local":
         lines.append(f"  talk to it   launcher chat {record.run}")
     else:
         lines.append(f"  {advice_for(record)}")
@@ -146,6 +162,24 @@ def _checkpoint_words(status: RunStatus) -> str:
     if not sealed:
         return ""
     return f"{len(sealed)} sealed, at step{'s' if len(sealed) > 1 else ''} {', '.join(sealed[-6:])}"
+
+
+def _cost_words(status: RunStatus) -> str:
+    spent = status.spent
+    if spent is None:
+        return ""
+    hours = f"{duration(spent.hours * 3600)} of machines"
+    price = f" at ${spent.usd_per_h:,.2f} an hour" if spent.usd_per_h is not None else ""
+    where = f" ({spent.where})" if spent.where else ""
+    return (f"${spent.usd:,.2f}: {hours}{price}" if spent.usd is not None else f"no price is known; {hours}") + where
+
+
+def _lost_words(status: RunStatus) -> str:
+    if status.spent is None or not status.spent.lost.interruptions:
+        return ""
+    lost = status.spent.lost
+    times = f"{lost.interruptions} interruption{'s' if lost.interruptions > 1 else ''}"
+    return f"{duration(lost.seconds)} to {times}: {duration(lost.waited_s)} without training, {duration(lost.repeated_s)} of steps trained again"
 
 
 def _attempt_words(record: RunRecord) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher.estimate.calibration import Lesson, calibrated
+from launcher.estimate.calibration import Comparison, Lesson, calibrated
 from launcher.estimate.estimate import Estimate, estimate
 from launcher.estimate.gpus import parse_gpus
 from launcher.estimate.hardware import Hardware, cards
@@ -20,7 +20,7 @@ from runtime.config.schema import TrainingConfig
 DATA = DataSize(rows=exactly(10_000), tokens=exactly(4_000_000), longest=2048, basis="counted")
 
 
-def made(gpus: str | None = "A100-80GB:1", **options: object) -> Estimate:
+def made(gpus: str | None = "A100-80GB:1", *, processes: int = 1, **options: object) -> Estimate:
     config = TrainingConfig.model_validate(
         {
             "base_model": "meta-llama/Llama-3.1-8B",
@@ -38,14 +38,18 @@ def made(gpus: str | None = "A100-80GB:1", **options: object) -> Estimate:
             **options,
         }
     )
-    hardware = cards(parse_gpus(gpus)) if gpus else Hardware(name="this machine", capacity_gib=64, cores=8, rented=False)
+    hardware = (
+        cards(parse_gpus(gpus)) if gpus else Hardware(name="this machine", capacity_gib=64, cores=8, processes=processes, rented=False)
+    )
     return estimate(config, find_model(config.base_model, environment={}), hardware, DATA)
 
 
 def lesson(estimate: Estimate, *, speed: float = 1.0, memory: float = 1.0) -> Lesson:
     assert estimate.time is not None
-    expected = estimate.memory.peak.tensors_gib if estimate.hardware.gpus is not None else estimate.memory.held.value
-    return Lesson(estimate=estimate, tokens_per_s=estimate.time.tokens_per_s_per_gpu.value * speed, peak_gib=expected * memory)
+    processes = estimate.hardware.processes
+    expected = estimate.memory.peak.tensors_gib if estimate.hardware.gpus is not None else estimate.memory.held.value / processes
+    speed *= estimate.time.tokens_per_s_per_gpu.value
+    return Comparison(estimate=estimate, tokens_per_s=speed, peak_gib=expected * memory).lesson
 
 
 def test_without_similar_runs_nothing_changes() -> None:
@@ -61,8 +65,8 @@ def test_a_twin_moves_the_estimate_to_what_it_measured() -> None:
     assert here.time is not None
     assert learnt.time is not None
     assert learnt.time.tokens_per_s_per_gpu.value == pytest.approx(1.3 * here.time.tokens_per_s_per_gpu.value)
-    training = here.time.hours.value - here.time.setup_h.value
-    assert learnt.time.hours.value - learnt.time.setup_h.value == pytest.approx(training / 1.3)
+    assert learnt.time.training_h.value == pytest.approx(here.time.training_h.value / 1.3)
+    assert here.time.hours.value - learnt.time.hours.value == pytest.approx(here.time.training_h.value - learnt.time.training_h.value)
     assert learnt.memory.held.value < here.memory.held.value
     assert learnt.time.basis == "1 run, ±15%"
     assert learnt.memory.held.basis == "1 run, ±5%"
@@ -86,7 +90,7 @@ def test_another_model_on_the_same_card_teaches_speed_alone_and_less() -> None:
     learnt = calibrated(here, [other])
     assert learnt.memory == here.memory
     assert learnt.time is not None
-    assert learnt.time.basis == "1 run, ±30%"
+    assert learnt.time.basis == "1 run of other models, ±30%"
     both = calibrated(here, [other, lesson(here, speed=0.9)])
     assert both.time is not None
     assert both.time.basis == "1 run, ±15%"
@@ -95,13 +99,49 @@ def test_another_model_on_the_same_card_teaches_speed_alone_and_less() -> None:
 def test_a_figure_beyond_reason_is_no_lesson() -> None:
     here = made()
     assert calibrated(here, [lesson(here, speed=20.0, memory=0.01)]) == here
+    slow = made(None, base_model="HuggingFaceTB/SmolLM2-135M", bf16=False, flash_attention=None)
+    assert calibrated(slow, [lesson(slow, speed=0.06)]).time != slow.time
+    assert calibrated(slow, [lesson(slow, speed=0.01)]).time == slow.time
 
 
-def test_on_a_processor_the_resident_set_counts() -> None:
-    here = made(None, base_model="HuggingFaceTB/SmolLM2-135M", bf16=False, flash_attention=None)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_on_a_processor_the_resident_set_of_every_process_counts(processes: int) -> None:
+    here = made(None, base_model="HuggingFaceTB/SmolLM2-135M", bf16=False, flash_attention=None, processes=processes)
     learnt = calibrated(here, [lesson(here, memory=1.2)])
     assert learnt.memory.held.value == pytest.approx(1.2 * here.memory.held.value)
+    assert learnt.memory.held.high == pytest.approx(1.1 * 1.2 * here.memory.held.value)
+    assert learnt.memory.held.basis == "1 run, ±10%"
+    # A resident set says nothing of the tensors alone.
+    assert learnt.memory.peak == here.memory.peak
     assert calibrated(replace(here, hardware=replace(here.hardware, cores=2)), [lesson(here, memory=1.2)]).memory == here.memory
+
+
+def test_the_corrected_tensors_and_what_vllm_holds_stay_in_the_figure() -> None:
+    here = made()
+    learnt = calibrated(here, [lesson(here, memory=0.8)])
+    assert learnt.memory.peak.tensors_gib == pytest.approx(0.8 * here.memory.peak.tensors_gib)
+    assert sum(learnt.memory.peak.breakdown_gib.values()) == pytest.approx(learnt.memory.peak.tensors_gib)
+    beside = replace(here, step=replace(here.step, workload=replace(here.step.workload, colocated_share=0.3)))
+    assert calibrated(beside, [lesson(beside)]).memory.held.value == pytest.approx(here.memory.held.value + 0.3 * 79.15)
+
+
+def test_a_run_that_only_measured_its_peak_teaches_that() -> None:
+    made_here = made()
+    probed = Comparison(estimate=made_here, tokens_per_s=None, peak_gib=made_here.memory.peak.tensors_gib * 1.1).lesson
+    learnt = calibrated(made_here, [probed])
+    assert learnt.time == made_here.time
+    assert learnt.memory.held.value > made_here.memory.held.value
+
+
+def test_saves_by_the_clock_follow_the_corrected_length() -> None:
+    here = made(launch={"storage": "s3://bucket/run"}, max_steps=2000)
+    slow = calibrated(here, [lesson(here, speed=0.5)])
+    assert (here.saves.when, slow.saves.when) == ("clock", "clock")
+    assert slow.saves.count > 1.5 * here.saves.count
+    assert slow.saves.every_h == here.saves.every_h
+    by_steps = calibrated(made(save_steps=100, max_steps=2000), [lesson(made(save_steps=100, max_steps=2000), speed=0.5)])
+    assert by_steps.saves.count == 20
+    assert by_steps.saves.every_h == pytest.approx(2 * made(save_steps=100, max_steps=2000).saves.every_h)  # type: ignore[operator]
 
 
 @settings(max_examples=60, deadline=None)

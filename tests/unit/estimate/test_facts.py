@@ -102,5 +102,5 @@ def test_the_language_half_of_a_vision_model_is_read() -> None:
         "head_dim": 16,
         "vocab_size": 100,
     }
-    facts = facts_from_config({"model_type": "gemma3", "text_config": inner, "vision_config": {}})
+    facts = facts_from_config({"model_type": "some_vision_model", "text_config": inner, "vision_config": {}})
     assert (facts.hidden, facts.layers, facts.exact) == (64, 2, False)

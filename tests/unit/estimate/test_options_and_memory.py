@@ -11,6 +11,7 @@ from launcher.estimate.gpus import parse_gpus
 from launcher.estimate.hardware import cards
 from launcher.estimate.model_source import find_model
 from launcher.estimate.recipe_step import step_of
+from runtime.config.effects import table
 from runtime.config.schema import TrainingConfig
 
 FULL: dict[str, Any] = {
@@ -28,6 +29,8 @@ LORA = FULL | {"adapter": "lora", "lora_r": 16, "lora_alpha": 16, "lora_target_l
 QLORA = LORA | {"adapter": "qlora", "load_in_4bit": True}
 CHECKED = {"gradient_checkpointing": True}
 LONG = LORA | CHECKED | {"micro_batch_size": 1, "sequence_len": 32768, "chunked_cross_entropy": True}
+RANK = {"lora_r": 16, "lora_alpha": 16, "lora_target_linear": True}
+GALORE = {"optimizer": "galore_adamw", "optim_args": "rank=16"}
 # A step whose peak is the optimizer's, not the logits'.
 STEP = FULL | CHECKED | {"micro_batch_size": 1, "sequence_len": 1024}
 DPO = LORA | {"rl": "dpo", "micro_batch_size": 1, "datasets": [{"path": "x", "type": "chatml.intel"}]}
@@ -36,7 +39,7 @@ GRPO = LORA | {"rl": "grpo", "micro_batch_size": 1, "trl": {"max_completion_leng
 
 def memory(options: dict[str, Any], gpus: str = "H200:1") -> MemoryEstimate:
     config = TrainingConfig.model_validate(options)
-    model = find_model(config.base_model, environment={})
+    model = find_model(config.base_model, environment={}, changes=config.overrides_of_model_config)
     hardware = cards(parse_gpus(gpus))
     return memory_estimate(model.facts, step_of(config, model.facts, hardware.place), hardware, one_length=True)
 
@@ -62,6 +65,33 @@ LESS = [
     (STEP, {"optimizer": "adafactor"}),
     (STEP, {"optimizer": "lion_8bit"}),
     (STEP, {"optimizer": "lomo"}),
+    (STEP, {"optimizer": "muon"}),
+    (STEP, {"optimizer": "ao_adamw_4bit"}),
+    (STEP, {"optimizer": "came_pytorch"}),
+    (STEP | {"optimizer": "galore_adamw"}, {"optim_args": "rank=16", "optim_target_modules": "all_linear"}),
+    (STEP | GALORE | {"optim_target_modules": ["self_attn"]}, {"optim_target_modules": ["self_attn", "mlp"]}),
+    (STEP | {"optimizer": "sgd", "optim_args": "momentum=0.9"}, {"optim_args": None}),
+    (STEP | {"grokfast_alpha": 0.9}, {"grokfast_alpha": None}),
+    (STEP | {"grokfast_lamb": 2.0}, {"grokfast_lamb": None}),
+    (LORA | CHECKED | {"embeddings_skip_upcast": False}, {"embeddings_skip_upcast": None}),
+    (FULL, {"liger_fused_linear_cross_entropy": True, "liger_cross_entropy": False}),
+    (
+        FULL | {"chunked_cross_entropy": True, "chunked_cross_entropy_num_chunks": 2, "adapter": "lora"} | RANK,
+        {"chunked_cross_entropy_num_chunks": 16},
+    ),
+    (LONG | {"tiled_mlp": True, "tiled_mlp_num_shards": 2}, {"tiled_mlp_num_shards": 16}),
+    (FULL | {"bf16": False, "fp16": True}, {"bf16": True, "fp16": None}),
+    (FULL | {"bf16": False, "float32": True}, {"bfloat16": True, "float32": None}),
+    (FULL | {"flash_attention": None, "attn_implementation": "eager"}, {"attn_implementation": "sdpa"}),
+    (FULL | {"flash_attention": None, "eager_attention": True}, {"sdp_attention": True, "eager_attention": None}),
+    (FULL | {"sample_packing": False, "flash_attention": None}, {"flex_attention": True}),
+    (FULL | {"overrides_of_model_config": {"num_hidden_layers": 32}}, {"overrides_of_model_config": {"num_hidden_layers": 16}}),
+    (STEP | {"batch_size": 128, "micro_batch_size": 16}, {"batch_size": 16}),
+    (STEP | {"val_set_size": 0.1, "eval_batch_size": 64}, {"val_set_size": 0.0}),
+    (STEP | {"test_datasets": [{"path": "x", "type": "alpaca"}], "eval_batch_size": 64}, {"test_datasets": None}),
+    (STEP | {"val_set_size": 0.1, "eval_batch_size": 64}, {"eval_strategy": "no"}),
+    (DPO | {"rl": "orpo"}, {"rl": None}),
+    (DPO | {"rl": None, "reward_model": True}, {"reward_model": None}),
     (STEP, {"spectrum_top_fraction": 0.25}),
     (STEP, {"lisa_n_layers": 4}),
     (STEP, {"unfrozen_parameters": ["model.embed_tokens.weight$", r"model.layers.[0-3]\."]}),
@@ -105,8 +135,8 @@ def test_the_change_needs_less(options: dict[str, Any], change: dict[str, Any]) 
 
 
 SHARDED = [
-    ({}, {"fsdp_config": {}}),
-    ({"fsdp_config": {}}, {"fsdp_config": {"offload_params": True}}),
+    ({}, {"fsdp_config": {"reshard_after_forward": True}}),
+    ({"fsdp_config": {"reshard_after_forward": True}}, {"fsdp_config": {"offload_params": True}}),
     ({"fsdp_config": {"reshard_after_forward": False}}, {"fsdp_config": {"reshard_after_forward": True}}),
     ({}, {"deepspeed": {"zero_optimization": {"stage": 2}}}),
     ({"deepspeed": {"zero_optimization": {"stage": 2}}}, {"deepspeed": {"zero_optimization": {"stage": 3}}}),
@@ -125,9 +155,29 @@ def test_spreading_over_eight_cards_needs_less(options: dict[str, Any], change: 
 
 
 @pytest.mark.parametrize(
-    "options", [FULL | CHECKED | {"fsdp_config": {}}, FULL | CHECKED | {"deepspeed": {"zero_optimization": {"stage": 3}}}]
+    "options",
+    [
+        FULL | CHECKED | {"fsdp_config": {"reshard_after_forward": True}},
+        FULL | CHECKED | {"deepspeed": {"zero_optimization": {"stage": 3}}},
+    ],
 )
 def test_more_cards_never_need_more_each(options: dict[str, Any]) -> None:
     needs = [memory(options, f"H200:{count}").peak.tensors_gib for count in (2, 4, 8)]
     assert needs == sorted(needs, reverse=True)
     assert needs[0] > needs[-1]
+
+
+# Options that work and change what a step needs. What is not named here moves nothing that the estimate counts: data, names, schedules, trackers.
+MOVES = """base_model sequence_len micro_batch_size batch_size gradient_accumulation_steps gradient_checkpointing activation_offloading selective_checkpointing
+    torch_compile chunked_cross_entropy chunked_cross_entropy_num_chunks cut_cross_entropy liger_fused_linear_cross_entropy liger_cross_entropy liger_rms_norm
+    liger_glu_activation tiled_mlp tiled_mlp_num_shards optimizer optim_args optim_target_modules spectrum_top_fraction lisa_n_layers unfrozen_parameters
+    grokfast_alpha grokfast_lamb adapter load_in_4bit load_in_8bit bnb_config_kwargs lora_r lora_dropout lora_target_linear lora_target_modules
+    lora_modules_to_save peft_autocast_adapter_dtype peft_use_dora embeddings_skip_upcast bf16 fp16 bfloat16 float32 eager_attention flash_attention
+    flex_attention sdp_attention attn_implementation eval_batch_size eval_strategy val_set_size test_datasets overrides_of_model_config"""
+
+
+def test_every_option_that_moves_memory_has_a_case() -> None:
+    changed = {name for _, change in LESS + SHARDED for name in change}
+    named = set(MOVES.split()) - {"base_model"}
+    assert named <= set(table()), "an option of the list has no effect"
+    assert named <= changed, f"no case changes {sorted(named - changed)}"

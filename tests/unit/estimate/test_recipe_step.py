@@ -58,6 +58,7 @@ def test_several_gpus_share_by_what_the_recipe_says() -> None:
     assert (zero.kind, zero.offload) == ("zero3", True)
     assert step(four, deepspeed="deepspeed_configs/zero1.json").workload.sharding.kind == "zero1"
     assert step(Place(gpus=1), fsdp_config={}).workload.sharding.kind == "none"
+    assert step(four, fsdp_config={}).workload.sharding.kind == "ddp"
 
 
 def test_preference_pairs_double_the_rows_and_a_full_reference_stays_loaded() -> None:
@@ -71,7 +72,7 @@ def test_preference_pairs_double_the_rows_and_a_full_reference_stays_loaded() ->
     [
         ({"torch_compile": True}, "torch_compile"),
         ({"rl": "grpo"}, "key-value cache"),
-        ({"optimizer": "galore_adamw"}, "galore_adamw"),
+        ({"optimizer": "dion"}, "dion"),
         ({"tensor_parallel_size": 2}, "tensor_parallel_size"),
     ],
 )

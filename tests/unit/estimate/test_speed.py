@@ -1,4 +1,7 @@
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -61,3 +64,18 @@ def test_cost_is_hours_times_price(hours: float, price: float) -> None:
 def test_a_negative_price_is_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         cost_usd(Range(value=1, low=1, high=1), -1.0)
+
+
+def test_nine_in_ten_public_speeds_lie_in_the_range() -> None:
+    script = Path(__file__).parents[3] / "benchmarks" / "throughput.py"
+    shown = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=True).stdout
+    (line,) = (line for line in shown.splitlines() if line.startswith("all "))
+    rows, inside = line.split()[1:3]
+    assert int(rows) > 200
+    assert float(inside.rstrip("%")) >= 90
+
+
+def test_what_is_known_of_a_kind_decides_how_wide_its_range_is() -> None:
+    widths = [speed.high / speed.low for speed in (tokens_per_s(FACTS, LORA, gpu(name)) for name in ("A100-80GB", "A40", "B200"))]
+    assert widths == sorted(widths)
+    assert widths[2] > 2 * widths[1]

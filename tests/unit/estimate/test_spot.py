@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 
 from launcher.estimate.preemption import Seen, hours_between_preemptions
 from launcher.estimate.range import Range, exactly
-from launcher.estimate.spot import Interruptions, expected_billed_h, on_spot, save_interval_h, simulate_billed_h, spot_wins
+from launcher.estimate.spot import Interruptions, expected_billed_h, on_spot, simulate_billed_h, spot_wins
+from runtime.config.beat import save_interval_s
 
 MINUTE = 1 / 60
+
+
+def save_interval_h(*, save_h: float, mtbp_h: float) -> float:
+    return save_interval_s(save_h * 3600, mtbp_h) / 3600
 
 
 @pytest.mark.parametrize("mtbp_h", [0.8, 2.3, 10.0])
@@ -59,7 +64,9 @@ def test_without_preemptions_only_saves_and_the_start_are_added() -> None:
 @given(work=st.floats(0.05, 100), mtbp=st.floats(0.3, 50), save=st.floats(0.0005, 0.1), restart=st.floats(0.01, 0.5))
 def test_figures_are_ordered_and_more_preemptions_never_help(work: float, mtbp: float, save: float, restart: float) -> None:
     mtbp_h = Range(value=mtbp, low=mtbp / 3, high=mtbp * 3)
-    run = on_spot(work, Interruptions(mtbp_h=mtbp_h, restart_h=restart, wait_h=0.1), save_h=save)
+    run = on_spot(
+        work, Interruptions(mtbp_h=mtbp_h, restart_h=restart, wait_h=0.1), save_h=save, interval_h=save_interval_h(save_h=save, mtbp_h=mtbp)
+    )
     assert work <= run.billed_h.low <= run.billed_h.value <= run.billed_h.high or run.billed_h.low == run.billed_h.value
     assert run.billed_h.value <= run.wall_h.value
     assert run.interval_h <= max(mtbp / 2, 1e-3)
@@ -69,11 +76,11 @@ def test_figures_are_ordered_and_more_preemptions_never_help(work: float, mtbp: 
 
 def test_the_same_seed_gives_the_same_figures() -> None:
     interruptions = Interruptions(mtbp_h=Range(value=2, low=0.5, high=8), restart_h=0.2, wait_h=0.1)
-    assert on_spot(8, interruptions, save_h=0.01) == on_spot(8, interruptions, save_h=0.01)
+    assert on_spot(8, interruptions, save_h=0.01, interval_h=0.3) == on_spot(8, interruptions, save_h=0.01, interval_h=0.3)
 
 
 def test_a_run_that_cannot_end_on_spot_says_so_with_a_large_figure() -> None:
-    hopeless = on_spot(10, Interruptions(mtbp_h=exactly(0.1), restart_h=0.5, wait_h=0), save_h=0.02)
+    hopeless = on_spot(10, Interruptions(mtbp_h=exactly(0.1), restart_h=0.5, wait_h=0), save_h=0.02, interval_h=0.05)
     assert math.isfinite(hopeless.billed_h.high)
     assert not spot_wins(hopeless.billed_h.value, 10, spot_usd_per_h=0.3, usd_per_h=1.0)
 
@@ -101,6 +108,6 @@ def test_own_runs_overrule_the_prior() -> None:
     assert calm.high / calm.low < lucky.high / lucky.low
 
 
-def test_an_impossible_question_is_refused() -> None:
-    with pytest.raises(ValueError, match="positive"):
-        save_interval_h(save_h=0.1, mtbp_h=0)
+def test_what_the_user_knows_comes_before_prior_and_own_runs() -> None:
+    told = hours_between_preemptions("aws", 8, nodes=2, seen=Seen(hours=200, preemptions=9), told_h=30)
+    assert (told.value, told.basis) == (30, "launch.preemption_h")

@@ -37,7 +37,7 @@ def test_max_steps_is_exact_whatever_the_data() -> None:
     config = config_of(max_steps=120, save_steps=30)
     for data in (data_of(10, 1000), UNKNOWN):
         steps = steps_of(config, data, processes=1)
-        assert (steps.steps, steps.low, steps.high, steps.known, steps.saves) == (120, 120, 120, True, 4)
+        assert (steps.steps, steps.low, steps.high, steps.known, steps.save_steps) == (120, 120, 120, True, 30)
 
 
 def test_unknown_data_without_max_steps_gives_no_number() -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from launcher.estimate.model_source import find_model
 from launcher.estimate.preemption import Seen
 from launcher.estimate.range import exactly
 from launcher.estimate.rows import DataSize
+from launcher.plan.offer import Offer
 from launcher.plan.offers import Wish, cheapest_per_place, offers_for
 from launcher.plan.prices import Price, PriceList, price_file, read_prices, sane, stale, write_prices
-from launcher.plan.saves import Saves, saves_of
+from launcher.plan.quota import quota_of
+from launcher.show.offers import about_prices, offer_notes, render_price_table, spot_sentence
 from runtime.config.problem import UserError
 from runtime.config.schema import TrainingConfig
 
@@ -56,9 +59,8 @@ def listed(*rows: Price) -> PriceList:
     return sane(rows, as_of=0.0)
 
 
-def priced(kind: GpuCount) -> tuple[Estimate, Saves]:
-    made = estimate(CONFIG, MODEL, cards(kind), DATA)
-    return made, saves_of(made.model.facts, made.step.workload, made.steps, made.time, kept=None)
+def priced(kind: GpuCount) -> Estimate:
+    return estimate(CONFIG, MODEL, cards(kind), DATA)
 
 
 def test_only_prices_that_can_be_true_are_kept() -> None:
@@ -135,9 +137,8 @@ def test_wishes_are_obeyed() -> None:
 def test_what_is_over_the_cap_or_does_not_fit_comes_last() -> None:
     big = CONFIG.model_copy(update={"micro_batch_size": 64, "gradient_checkpointing": False})
 
-    def too_big(kind: GpuCount) -> tuple[Estimate, Saves]:
-        made = estimate(CONFIG if kind == A8 else big, MODEL, cards(kind), DATA)
-        return made, saves_of(made.model.facts, made.step.workload, made.steps, made.time, kept=None)
+    def too_big(kind: GpuCount) -> Estimate:
+        return estimate(CONFIG if kind == A8 else big, MODEL, cards(kind), DATA)
 
     offers = offers_for(
         Wish(gpus=(A8, parse_gpus("L4:1")), max_cost_usd=30.0),
@@ -253,3 +254,85 @@ def test_estimate_and_plan_use_the_kept_prices(tmp_path: Path) -> None:
     assert best
     code, answer = launcher(tmp_path, "offers", "--gpus", "L4:1")
     assert [row["usd_per_h"] for row in answer["data"]["offers"]] == [0.8]
+
+
+def test_an_absurd_price_is_dropped_and_a_dear_cloud_is_not() -> None:
+    usual = [replace(price(cloud, usd), instance=cloud) for cloud, usd in (("a", 8.0), ("b", 12.0), ("c", 16.0), ("d", 40.0))]
+    odd = [
+        replace(price("e", 0.1), instance="almost free"),
+        replace(price("f", 300.0), instance="ten times the usual"),
+        replace(price("g", None, 0.05), instance="spot for nothing"),
+        replace(price("h", 12.0, 0.2), instance="spot at a sixtieth"),
+    ]
+    kept = listed(*usual, *odd)
+    assert [row.cloud for row in kept.prices] == ["a", "b", "c", "d", "h"]
+    assert kept.prices[-1].spot_usd_per_h is None
+    assert kept.dropped == 4
+    # Alone there is nothing to compare with: only the bounds of any GPU hold.
+    assert len(listed(price("e", 0.5)).prices) == 1
+    assert len(listed(price("e", 0.1)).prices) == 0
+
+
+def test_regions_of_one_instance_do_not_outvote_the_other_clouds() -> None:
+    slips = [price("a", 900.0 / 8, region=f"r{n}") for n in range(40)]
+    usual = [replace(price(cloud, usd), instance=cloud) for cloud, usd in (("b", 8.0), ("c", 9.0), ("d", 10.0))]
+    assert {row.cloud for row in listed(*slips, *usual).prices} == {"b", "c", "d"}
+
+
+def test_missing_clouds_are_kept_with_the_list(tmp_path: Path) -> None:
+    prices = sane([price()], as_of=0.0, left_out=["gcp (AssertionError)", "oci (ProxyError)"])
+    write_prices(prices, tmp_path / "prices.json")
+    assert read_prices(tmp_path / "prices.json") == prices
+    assert about_prices(prices, 7200.0) == "prices 2 h old · no catalog of gcp, oci"
+
+
+def test_the_quota_is_named_where_an_account_has_little_of_it() -> None:
+    spot, steady = offers_for(Wish(gpus=(A8,)), listed(replace(price("aws", 40.0, 12.0), instance="p4de.24xlarge")), priced)
+    assert spot.quota is not None
+    assert steady.quota is not None
+    assert "L-7212CCBC" in spot.quota
+    assert "L-417A185B" in steady.quota
+    assert quota_of("gcp", "a2-ultragpu-8g", "A100-80GB", spot=True) == "PREEMPTIBLE_NVIDIA_A100_80GB_GPUS"
+    assert quota_of("lambda", "gpu_8x", "A100-80GB", spot=False) is None
+
+
+def test_the_notes_say_what_spot_comes_to() -> None:
+    wins = offers_for(Wish(gpus=(A8,)), listed(price("aws", 40.0, 12.0)), priced)
+    assert spot_sentence(wins).startswith("spot saves ")
+    loses = offers_for(Wish(gpus=(A8,)), listed(price("aws", 40.0, 39.0)), priced)
+    assert spot_sentence(loses).startswith("spot loses here: aws r1 on demand costs ")
+    notes = offer_notes(loses, loses, max_cost=1.0)
+    assert notes[0].startswith("loses: ")
+    assert any(note.startswith("! above the cap of $1.00") for note in notes)
+    alone = offers_for(Wish(gpus=(A8,), spot=False), listed(price("lambda", 14.0)), priced)
+    assert offer_notes(alone, alone) == []
+
+
+def test_saves_of_the_recipe_decide_what_a_preemption_costs() -> None:
+    def spot(**options: object) -> Offer:
+        config = CONFIG.model_copy(update=options)
+        return offers_for(
+            Wish(gpus=(A8,), spot=True), listed(price("aws", 40.0, 12.0)), lambda kind: estimate(config, MODEL, cards(kind), DATA)
+        )[0]
+
+    never, seldom, clock = spot(save_steps=None, save_strategy="no"), spot(save_steps=1500), spot(save_steps=None)
+    totals = [offer.expected_usd.value for offer in (clock, seldom, never) if offer.expected_usd is not None]
+    assert totals == sorted(totals)
+    assert totals[2] > 1.2 * totals[0]
+    assert clock.risk is not None
+    assert clock.risk.save_interval_h is not None
+    assert clock.risk.save_interval_h <= 0.5
+
+
+def test_the_user_s_own_figure_of_the_risk_is_taken() -> None:
+    told = offers_for(Wish(gpus=(A8,), spot=True, preemption_h=50.0), listed(price("aws", 40.0, 12.0)), priced)[0]
+    assert told.risk is not None
+    assert (told.risk.hours_between.value, told.risk.hours_between.basis) == (50.0, "launch.preemption_h")
+
+
+def test_prices_without_a_recipe_show_each_instance_at_its_cheapest_region() -> None:
+    rows = [price("aws", 40.0 + n, 16.0 + n, region=f"r{n}") for n in range(3)]
+    lines = render_price_table(listed(*rows), now=3600.0).splitlines()
+    assert [line.split()[:3] for line in lines[1:3]] == [["aws", "r0", "spot"], ["aws", "r0", "A100-80GB.8"]]
+    assert lines[1].split()[-1] == "2"
+    assert "no machine with these GPUs is for sale" in render_price_table(listed(), now=0.0)

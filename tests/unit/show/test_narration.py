@@ -73,6 +73,7 @@ def test_what_the_fullest_step_needs_is_told():
     found = {"micro_batch": 2, "peak_gib": 12.34, "room_gib": 23.7, "seconds": 3.0, "tokens": 4096}
     assert told([event("probe", 0, **found, lowered_from=None)]) == ["the fullest step needs 12.3 GiB of 23.7 GiB"]
     assert told([event("probe", 0, **found, lowered_from=4)])[0].endswith("with the micro batch lowered to 2")
+    assert told([event("probe", 0, **found, expected_gib=11.5)])[0].endswith("23.7 GiB, 11.5 GiB were expected")
     assert told([event("probe", 0)]) == []
 
 
@@ -89,3 +90,8 @@ def test_what_a_threatened_run_does_is_told():
         "saving early: Amazon recommends to move",
         "sealed the weights of step 9; there was no time for a full checkpoint",
     ]
+
+
+def test_a_store_that_fails_is_told_and_that_it_is_back():
+    lines = told([event("store_failing", message="connection refused"), event("store_answers", seconds=61.4), event("upload_retry", 3)])
+    assert lines == ["the store fails and is asked again: connection refused", "the store answers again, after 61 s"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher.estimate.advice import advice_on
 from launcher.estimate.estimate import estimate
 from launcher.estimate.fitting import fits
 from launcher.estimate.gpus import parse_gpus
@@ -14,9 +15,11 @@ from launcher.estimate.model_source import find_model
 from launcher.estimate.range import Range, exactly
 from launcher.estimate.rows import DataSize
 from launcher.plan.plan import Plan, make_plan
+from launcher.plan.prices import Price, PriceList, sane
 from launcher.plan.target import Target
+from launcher.show.advice import render_advice
+from launcher.show.estimate_screen import render_estimate
 from launcher.show.fit_table import render_fits
-from launcher.show.memory_bar import render_estimate
 from launcher.show.plan_screen import render_plan
 from runtime.config.schema import TrainingConfig
 
@@ -62,7 +65,7 @@ TINY = QLORA.model_copy(
 )
 
 
-def plan_of(config: TrainingConfig, target: Target) -> Plan:
+def plan_of(config: TrainingConfig, target: Target, *, prices: PriceList | None = None) -> Plan:
     return make_plan(
         config,
         recipe=Path("recipe.yml"),
@@ -70,6 +73,7 @@ def plan_of(config: TrainingConfig, target: Target) -> Plan:
         run_name="quiet-otter-7f3",
         environment={"HF_TOKEN": "x", "HF_HOME": "/nonexistent"},
         now=0.0,
+        prices=prices,
         refuse=False,
     )
 
@@ -88,6 +92,38 @@ def test_plan_on_this_machine() -> None:
 
 def test_plan_on_a_gpu_without_prices() -> None:
     compare("plan_gpu", render_plan(plan_of(QLORA, Target(cloud="", hardware=cards(parse_gpus("A100-80GB:8")))), width=120, color=False))
+
+
+def test_a_plan_with_prices() -> None:
+    def price(cloud: str, instance: str, usd: float | None, spot: float | None) -> Price:
+        return Price(cloud=cloud, region="r1", instance=instance, gpu="A100-80GB", count=8, usd_per_h=usd, spot_usd_per_h=spot)
+
+    prices = sane(
+        [
+            price("aws", "p4de.24xlarge", 40.97, 16.9),
+            price("lambda", "gpu_8x_a100", 14.32, None),
+            price("gcp", "a2-ultragpu-8g", 40.5, 40.0),
+            price("oci", "free", 0.0, None),
+        ],
+        as_of=-7200.0,
+        left_out=["azure (ProxyError)"],
+    )
+    launch = QLORA.launch.model_copy(update={"storage": "gs://bucket/runs"})
+    config = QLORA.model_copy(update={"launch": launch, "save_steps": None, "max_steps": 6000})
+    target = Target(cloud="", hardware=cards(parse_gpus("A100-80GB:8")), kinds=(parse_gpus("A100-80GB:8"),))
+    plan = plan_of(config, target, prices=prices)
+    compare("plan_priced", render_plan(plan, width=120, color=False))
+    narrow = render_plan(plan, width=60, color=False)
+    assert all(len(line) <= 60 for line in narrow.splitlines())
+
+
+def test_advice_under_an_estimate_that_does_not_fit() -> None:
+    model = find_model("meta-llama/Llama-3.1-8B", environment={"HF_HOME": "/nonexistent"})
+    config = QLORA.model_copy(update={"micro_batch_size": 4, "gradient_accumulation_steps": 2})
+    advice = advice_on(config, model, DATA, estimate(config, model, cards(parse_gpus("L4:1")), DATA))
+    compare("advice", render_advice(advice, [], prices=None, now=0.0, width=110, color=False))
+    roomy = advice_on(config, model, DATA, estimate(config, model, cards(parse_gpus("H100:1")), DATA))
+    assert render_advice(roomy, [], prices=None, now=0.0, width=110, color=False).lstrip().startswith("room: micro_batch_size up to ")
 
 
 def test_a_refused_plan() -> None:
