@@ -224,11 +224,12 @@ def _load(recipe: Path, overrides: list[str], answer: _Answer) -> Any:
 def _train_here_or_in_several(config: Any, recipe: Path, overrides: list[str], stop: Any) -> int:
     from runtime.training.folder import RunFolder, create
     from runtime.training.job import Surroundings
+    from runtime.training.nodes import Nodes
     from runtime.training.processes import die_with_parent, run_processes, under_torchrun, wanted_processes
 
     surroundings = Surroundings.of(os.environ)
     count = wanted_processes(config)
-    if count > 1 and not under_torchrun():
+    if (count > 1 or Nodes.of(os.environ).count > 1) and not under_torchrun():
         folder = RunFolder(path=Path(config.output_dir).expanduser())
         create(folder)
         verdict = (surroundings.state_dir or folder.path) / "exit.json"

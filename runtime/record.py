@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from runtime.config.problem import ExitCode, Problem, UserError
 
-RunState = Literal["starting", "preparing", "training", "publishing", "done", "stopped", "failed", "unverified", "lost", "orphaned"]
+RunState = Literal[
+    "starting", "preparing", "training", "publishing", "recovering", "done", "stopped", "failed", "unverified", "lost", "orphaned"
+]
 
 
 class Attempt(BaseModel):

@@ -10,9 +10,11 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -46,6 +48,7 @@ class Commit:
     files: dict[str, File]
     parent: str | None
     title: str
+    made: float = field(default_factory=time.time)
 
 
 @dataclass
@@ -309,11 +312,19 @@ def _tree(r: Request) -> Any:
     return [{"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in sorted(folders)] + entries
 
 
+def _last_commit(repo: Repo, path: str, sha: str) -> dict[str, Any]:
+    file = repo.commits[sha].files[path]
+    while (parent := repo.commits[sha].parent) is not None and repo.commits[parent].files.get(path) == file:
+        sha = parent
+    date = datetime.fromtimestamp(repo.commits[sha].made, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"lastCommit": {"id": sha, "title": repo.commits[sha].title, "date": date}}
+
+
 def _paths_info(r: Request) -> Any:
-    _, commit = r.commit()
+    sha, commit = r.commit()
     asked = parse_qs(r.body.decode()).get("paths", []) if b"paths=" in r.body else r.json()["paths"]
     folders = [path for path in asked if any(name.startswith(f"{path}/") for name in commit.files)]
-    found = [commit.files[path].described(path) for path in asked if path in commit.files]
+    found = [commit.files[path].described(path) | _last_commit(r.repo(), path, sha) for path in asked if path in commit.files]
     return found + [{"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in folders]
 
 

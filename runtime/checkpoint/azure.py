@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import os
-from base64 import b64encode
-from collections.abc import Iterator
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
+from runtime.checkpoint.bandwidth import Bandwidth, Unlimited
+from runtime.checkpoint.busy import unavailable
 from runtime.checkpoint.checksum import Digest
-from runtime.checkpoint.objects import Head, ObjectStore, ReplacedError
-from runtime.checkpoint.parts import Parts
+from runtime.checkpoint.jitter import keep_random_state
+from runtime.checkpoint.objects import CONNECT_S, READ_S, Head, ObjectStore, ReplacedError, again
+from runtime.checkpoint.parts import PART_BYTES, Parts, sum_file
 from runtime.checkpoint.refusal import missing_bucket, no_credentials, no_permission, package_missing, refused
+from runtime.config.problem import UserError
 from runtime.config.storage import Address
+
+_POLL_S = 0.5
+_MENDABLE = frozenset(
+    {"InvalidBlockList", "INVALID_BLOCK_LIST", "InvalidXmlDocument", "INVALID_XML_DOCUMENT", "Md5Mismatch", "MD5_MISMATCH"}
+)
 
 
 class AzureStore(ObjectStore):
     """A container of Azure Blob. Credentials come from the environment: a connection string, or an account with its key or a SAS token."""
 
-    def __init__(self, address: Address) -> None:
-        super().__init__(_Azure(address))
+    def __init__(self, address: Address, bandwidth: Bandwidth | None = None) -> None:
+        super().__init__(_Azure(address), bandwidth or Unlimited())
 
 
 class _Azure:
@@ -35,7 +47,7 @@ class _Azure:
         self.address = address
         self._same: Any = MatchConditions.IfNotModified
         self._block: Any = BlobBlock
-        options: dict[str, Any] = {"retry_total": 4, "connection_timeout": 10, "read_timeout": 60, "logging_enable": False}
+        options: dict[str, Any] = {"retry_total": 0, "connection_timeout": CONNECT_S, "read_timeout": READ_S, "logging_enable": False}
         account, connection = os.environ.get("AZURE_STORAGE_ACCOUNT", ""), os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "")
         key = os.environ.get("AZURE_STORAGE_KEY") or os.environ.get("AZURE_STORAGE_ACCOUNT_KEY")
         secret: Any = key or os.environ.get("AZURE_STORAGE_SAS_TOKEN")
@@ -52,6 +64,7 @@ class _Azure:
             else:
                 raise no_credentials(address, "the environment has none")
         self._container: Any = service.get_container_client(address.bucket)
+        keep_random_state("azure", "urllib3")
 
     def head(self, name: str) -> Head | None:
         try:
@@ -78,29 +91,61 @@ class _Azure:
         # The service sums single puts only, not what is put together from blocks, so nothing is confirmed and all is read back.
         del checksums
         blob = self._container.get_blob_client(name)
+        size = source.stat().st_size
+        there = self._staged(blob) if size > PART_BYTES else frozenset()
+
+        def stage(block: str, content: bytes) -> None:
+            parts.bandwidth.take(len(content))
+            with self._explained(name):
+                blob.stage_block(b64encode(block.encode()).decode(), content, length=len(content))
 
         def put(number: int, content: bytes) -> Any:
-            block = b64encode(f"{number:08d}".encode()).decode()
-            if content:
-                with self._explained(name):
-                    blob.stage_block(block, content, length=len(content))
-            return self._block(block_id=block) if content else None
+            # The name tells the content, so what a cut-off upload has staged is known again.
+            block = f"{number:06d}-{xxhash.xxh3_128_hexdigest(content)}"
+            if content and block not in there:
+                again(lambda: stage(block, content))
+            return self._block(block_id=b64encode(block.encode()).decode()) if content else None
 
-        digest, blocks = parts.send(source, source.stat().st_size, put, lambda _content: None)
-        with self._explained(name):
-            blob.commit_block_list([block for block in blocks if block is not None])
+        digest, blocks = parts.send(source, size, put, lambda _content: None)
+
+        def commit() -> None:
+            with self._explained(name):
+                blob.commit_block_list([block for block in blocks if block is not None])
+
+        again(commit)
         return digest, None
 
+    def sums(self, source: Path, *, checksums: bool) -> tuple[Digest, str | None]:
+        del checksums
+        return sum_file(source, lambda _content: None), None
+
+    def copy(self, name: str, origin: Head, *, checksums: bool) -> None:
+        """As Service.copy. Within one account that is done at once, as a rule; where it is not, it is waited for."""
+        del checksums
+        blob, source = self._container.get_blob_client(name), self._container.get_blob_client(origin.name)
+        with self._explained(name, reading=True):
+            # The address of the source holds the token, where one signs.
+            status = blob.start_copy_from_url(source.url, source_etag=origin.version, source_match_condition=self._same)["copy_status"]
+            while status == "pending":
+                time.sleep(_POLL_S)
+                status = blob.get_blob_properties().copy.status
+        if status != "success":
+            raise ConnectionError(f"{self.address.url_of(name)}: the copy ended with {status!r}")
+
+    def drop_unfinished(self, prefix: str, dropped: Callable[[str], bool]) -> None:
+        """Nothing: blocks that no blob is made of are gone after a week, and are not charged for longer."""
+
     def list(self, prefix: str) -> Iterator[Head]:
-        with self._explained("", reading=True):
-            pages = iter(self._container.list_blobs(name_starts_with=prefix or None).by_page())
-        while True:
+        def page(token: str | None) -> tuple[list[Any], str | None]:
             with self._explained("", reading=True):
-                page = next(pages, None)
-                found = [] if page is None else list(page)
-            if page is None:
-                return
+                pages = self._container.list_blobs(name_starts_with=prefix or None).by_page(token)
+                return list(next(pages, ())), pages.continuation_token
+
+        token: str | None = ""
+        while token is not None:
+            found, token = again(lambda after=token: page(after or None))  # type: ignore[misc]
             yield from map(_head, found)
+            token = token or None
 
     def delete(self, name: str) -> None:
         with suppress(FileNotFoundError), self._explained(name, reading=True):
@@ -110,6 +155,12 @@ class _Azure:
         """No: there is no checksum of a whole blob made of blocks that could be believed."""
         del name
         return False
+
+    def _staged(self, blob: Any) -> frozenset[str]:
+        """The names of blocks that an upload of this blob has staged and not put together."""
+        with suppress(OSError, UserError), self._explained(blob.blob_name, reading=True):
+            return frozenset(b64decode(block.id).decode(errors="replace") for block in blob.get_block_list("uncommitted")[1])
+        return frozenset()
 
     @contextmanager
     def _explained(self, name: str, *, reading: bool = False) -> Iterator[None]:
@@ -138,8 +189,9 @@ class _Azure:
             return no_credentials(self.address, f"the store does not accept them ({code or status})")
         if status == 403:
             return no_permission(self.address, name, code or str(status))
-        if status >= 500 or status in (0, 408, 409, 429):
-            return ConnectionError(f"{url}: {status} {code}")
+        # The blocks of a list may be gone by somebody else's doing, and a list may arrive damaged.
+        if status >= 500 or status in (0, 408, 409, 429) or code in _MENDABLE:
+            return unavailable(f"{url}: {status} {code}", getattr(error.response, "headers", None) or {})
         return refused(self.address, name, f"{status} {code}")
 
 

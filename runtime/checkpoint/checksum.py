@@ -27,6 +27,8 @@ class Digest:
     checksum: str
     confirmed: bool = field(default=False, compare=False)
     """After an upload: the store's own checksum of the whole object, asked for afterwards, matched what was read; there is no need to read back."""
+    copied: bool = field(default=False, compare=False)
+    """After an upload: the store made the object from one it had, and nothing was sent."""
 
 
 class Hasher:

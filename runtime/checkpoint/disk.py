@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from runtime.checkpoint.bandwidth import Bandwidth
 from runtime.checkpoint.checksum import CHUNK_BYTES, Digest, Hasher
 from runtime.config.problem import ExitCode, Problem, UserError
 
@@ -27,7 +28,7 @@ def write_durably(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
-def copy_durably(source: Path, target: Path) -> Digest:
+def copy_durably(source: Path, target: Path, bandwidth: Bandwidth | None = None) -> Digest:
     """Copy `source` to the new file `target`, on the disk on return; returns size and checksum of what was read. Raises OSError."""
     hasher = Hasher()
     buffer = memoryview(bytearray(CHUNK_BYTES))
@@ -35,6 +36,8 @@ def copy_durably(source: Path, target: Path) -> Digest:
         while count := reader.readinto(buffer):
             chunk = buffer[:count]
             hasher.update(chunk)
+            if bandwidth is not None:
+                bandwidth.take(count)
             while chunk:
                 chunk = chunk[writer.write(chunk) :]
         os.fsync(writer.fileno())

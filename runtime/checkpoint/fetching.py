@@ -56,8 +56,11 @@ def _copy(source: Path | RunStore, manifest: Manifest, file: ManifestFile, stagi
             return difference(file, copy_durably(source / file.path, target), address)
         return difference(file, source.store.get_file(file_key(source, manifest, file), target), address)
 
+    def ask() -> Problem | None:
+        return patiently(once, address) if isinstance(source, Path) else source.patiently(once, address)
+
     try:
         # Damage on the way looks like damage at the source, so a bad copy is made once more before the source is blamed.
-        return patiently(once, address) and patiently(once, address)
+        return ask() and ask()
     except FileNotFoundError:
         return Problem(code="missing-file", message=f"{file.path} is missing", place=address)

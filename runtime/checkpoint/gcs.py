@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from runtime.checkpoint.bandwidth import Bandwidth, Unlimited
+from runtime.checkpoint.busy import unavailable
 from runtime.checkpoint.checksum import Digest, Hasher
-from runtime.checkpoint.objects import Head, ObjectStore, ReplacedError
-from runtime.checkpoint.parts import Parts
+from runtime.checkpoint.jitter import keep_random_state
+from runtime.checkpoint.objects import CONNECT_S, READ_S, Head, ObjectStore, ReplacedError, again
+from runtime.checkpoint.parts import Parts, sum_file
 from runtime.checkpoint.refusal import missing_bucket, no_credentials, no_permission, package_missing, refused
 from runtime.config.storage import Address
 
 # A file goes up in one resumable session; this much of it is in memory and is sent again when the connection breaks. A multiple of 256 KiB.
 _CHUNK_BYTES = 16 << 20
-_TIMEOUT_S = (10.0, 60.0)
-_PATIENCE_S = 60.0
 
 
 class GoogleStore(ObjectStore):
     """A bucket of Google Cloud Storage. Credentials are Google's application defaults."""
 
-    def __init__(self, address: Address) -> None:
-        super().__init__(_Google(address))
+    def __init__(self, address: Address, bandwidth: Bandwidth | None = None) -> None:
+        super().__init__(_Google(address), bandwidth or Unlimited())
 
 
 class _Google:
@@ -35,17 +36,18 @@ class _Google:
         try:
             import google_crc32c
             from google.cloud import storage
-            from google.cloud.storage.retry import DEFAULT_RETRY
         except ImportError as error:
             raise package_missing(address, error, "google-cloud-storage") from error
         self.address = address
+        # Else the library asks for the bucket's place on the side, for traces that nobody reads and with a right that a run does not need.
+        os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         self._crc32c: Any = google_crc32c
-        # Every request here is safe to repeat: conditions make the writes so, and names are one writer's.
-        self._options: dict[str, Any] = {"timeout": _TIMEOUT_S, "retry": DEFAULT_RETRY.with_timeout(_PATIENCE_S)}
+        self._options: dict[str, Any] = {"timeout": (CONNECT_S, READ_S), "retry": None}
         with self._explained("", reading=True):
             # Objects need no project; without one named, the library asks for it in vain on machines that are not Google's.
             self._client: Any = storage.Client(project=os.environ.get("GOOGLE_CLOUD_PROJECT", "unused"))
             self._bucket: Any = self._client.bucket(address.bucket)
+        keep_random_state("google", "urllib3")
 
     def head(self, name: str) -> Head | None:
         with self._explained(name, reading=True):
@@ -72,38 +74,55 @@ class _Google:
 
     def send(self, name: str, source: Path, parts: Parts, *, checksums: bool) -> tuple[Digest, str | None]:
         # One session is one stream, so several files at once are what is parallel here; `parts` serves the way back.
-        del parts
         blob = self._bucket.blob(name, chunk_size=_CHUNK_BYTES)
         with source.open("rb") as stream:
-            summed = _Summed(stream, self._crc32c)
+            summed = _Summed(stream, self._crc32c, parts.bandwidth)
             with self._explained(name):
                 blob.upload_from_file(
                     summed,
                     size=os.fstat(stream.fileno()).st_size,
                     content_type="application/octet-stream",
                     checksum=None,
-                    **self._options,
+                    **{**self._options, "retry": lambda chunk: lambda: again(lambda: self._ask(name, chunk))},
                 )
             summed.finish()
         return summed.hasher.digest(), summed.crc32c if checksums else None
 
+    def sums(self, source: Path, *, checksums: bool) -> tuple[Digest, str | None]:
+        crc = self._crc32c.Checksum()
+        digest = sum_file(source, lambda content: crc.update(bytes(content)))
+        return digest, b64encode(crc.digest()).decode() if checksums else None
+
+    def copy(self, name: str, origin: Head, *, checksums: bool) -> None:
+        """As Service.copy. What lies in the same place is copied at once; else piece by piece, as the service says."""
+        del checksums
+        source = self._bucket.blob(origin.name, generation=int(origin.version) if origin.version else None)
+        token: str | None = None
+        with self._explained(name, reading=True):
+            while True:
+                token, _, _ = self._bucket.blob(name).rewrite(source, token=token, **self._options)
+                if token is None:
+                    return
+
+    def drop_unfinished(self, prefix: str, dropped: Callable[[str], bool]) -> None:
+        """Nothing: sessions end by themselves after a week and cost nothing."""
+
     def list(self, prefix: str) -> Iterator[Head]:
-        with self._explained("", reading=True):
-            pages = iter(
-                self._client.list_blobs(
+        def page(token: str | None) -> tuple[list[Any], str | None]:
+            with self._explained("", reading=True):
+                found = self._client.list_blobs(
                     self._bucket,
                     prefix=prefix or None,
+                    page_token=token,
                     fields="items(name,size,generation,crc32c,updated),nextPageToken",
                     **self._options,
-                ).pages
-            )
-        while True:
-            with self._explained("", reading=True):
-                page = next(pages, None)
-            if page is None:
-                return
-            for blob in page:
-                yield _head(blob)
+                )
+                return list(next(found.pages, ())), found.next_page_token
+
+        token: str | None = ""
+        while token is not None:
+            blobs, token = again(lambda after=token: page(after or None))  # type: ignore[misc]
+            yield from map(_head, blobs)
 
     def delete(self, name: str) -> None:
         with suppress(FileNotFoundError), self._explained(name, reading=True):
@@ -114,6 +133,10 @@ class _Google:
         del name
         return True
 
+    def _ask(self, name: str, request: Callable[[], Any]) -> Any:
+        with self._explained(name):
+            return request()
+
     @contextmanager
     def _explained(self, name: str, *, reading: bool = False) -> Iterator[None]:
         """The errors a Service raises, for those of Google's libraries."""
@@ -121,15 +144,18 @@ class _Google:
         from google.auth.exceptions import GoogleAuthError, TransportError
         from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
         from requests.exceptions import RequestException
+        from urllib3.exceptions import HTTPError
 
         try:
             yield
         except exceptions.GoogleAPICallError as error:
-            raise self._answer(int(error.code or 0), str(error.message), name, reading=reading) from error
+            headers = getattr(error.response, "headers", None) or {}
+            raise self._answer(int(error.code or 0), str(error.message), headers, name, reading=reading) from error
         except InvalidResponse as error:
             status = int(getattr(error.response, "status_code", 0) or 0)
-            raise self._answer(status, f"answer {status}", name, reading=reading) from error
-        except (exceptions.RetryError, TransportError, RequestException, DataCorruption) as error:
+            headers = getattr(error.response, "headers", None) or {}
+            raise self._answer(status, f"answer {status}", headers, name, reading=reading) from error
+        except (exceptions.RetryError, TransportError, RequestException, DataCorruption, HTTPError) as error:
             raise ConnectionError(f"{self.address.url_of(name)}: {error}") from error
         except GoogleAuthError as error:
             raise no_credentials(self.address, str(error).splitlines()[0]) from error
@@ -138,7 +164,7 @@ class _Google:
         except (exceptions.GoogleAPIError, ValueError) as error:
             raise refused(self.address, name, str(error)) from error
 
-    def _answer(self, status: int, said: str, name: str, *, reading: bool) -> Exception:
+    def _answer(self, status: int, said: str, headers: Mapping[str, str], name: str, *, reading: bool) -> Exception:
         url = self.address.url_of(name)
         if status == 404:
             return FileNotFoundError(f"{url} is missing") if name and reading else missing_bucket(self.address)
@@ -149,15 +175,16 @@ class _Google:
         if status == 403:
             return no_permission(self.address, name, str(status))
         if status >= 500 or status in (408, 429):
-            return ConnectionError(f"{url}: {status}")
+            return unavailable(f"{url}: {status}", headers)
         return refused(self.address, name, f"{status} {said}")
 
 
 class _Summed:
     """A file whose content is summed as it is first read. What is sent again after a broken connection is not summed again."""
 
-    def __init__(self, stream: Any, crc32c: Any) -> None:
+    def __init__(self, stream: Any, crc32c: Any, bandwidth: Bandwidth) -> None:
         self.hasher = Hasher()
+        self._bandwidth = bandwidth
         self._stream = stream
         self._crc: Any = crc32c.Checksum()
         self._summed = 0
@@ -169,6 +196,8 @@ class _Summed:
     def read(self, count: int = -1) -> bytes:
         start = self._stream.tell()
         content: bytes = self._stream.read(count)
+        # What is sent again after a broken connection is read again, too.
+        self._bandwidth.take(len(content))
         fresh = memoryview(content)[max(0, self._summed - start) :]
         if fresh:
             self.hasher.update(fresh)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from runtime.checkpoint.checksum import digest_bytes
 from runtime.checkpoint.layout import LEASE
 from runtime.checkpoint.owner import this_owner
 from runtime.checkpoint.store import Stat, get_bytes
@@ -25,6 +26,7 @@ TTL_S = 600.0
 """A lease that was not renewed for so long, by the store's clock, is nobody's: four renewals in a row were missed then."""
 _MAX_BYTES = 1 << 14
 _ROUNDS = 8
+_READS = 3
 
 
 class FencedError(Exception):
@@ -47,8 +49,18 @@ class Holder(BaseModel):
     released: bool = Field(default=False, description="The writer has ended in good order.")
 
     def encode(self) -> bytes:
-        """The object's content."""
-        return self.model_dump_json().encode() + b"\n"
+        """The object's content: a line that says it, and one with its checksum."""
+        said = self.model_dump_json().encode()
+        return b"%s\n%s\n" % (said, digest_bytes(said).checksum.encode())
+
+
+def parse_holder(content: bytes) -> Holder | None:
+    """What the content of a lease says; None when it is not, in every byte, what a holder has written."""
+    try:
+        holder = Holder.model_validate_json(content.partition(b"\n")[0])
+    except ValidationError:
+        return None
+    return holder if holder.encode() == content else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,12 +171,16 @@ class Lease:
         stat = store.stat(self._key)
         if stat is None:
             return None
-        try:
-            return _Seen(stat=stat, holder=Holder.model_validate_json(get_bytes(store, self._key, limit=_MAX_BYTES)))
-        except FileNotFoundError:
-            return None
-        except ValidationError:
-            return _Seen(stat=stat, holder=None)
+        holder: Holder | None = None
+        # Damage on the way looks like damage at the store; one is read again, the other is written over.
+        for _ in range(_READS):
+            try:
+                holder = parse_holder(get_bytes(store, self._key, limit=_MAX_BYTES))
+            except FileNotFoundError:
+                return None
+            if holder is not None:
+                break
+        return _Seen(stat=stat, holder=holder)
 
     def _write(self, wanted: Holder, seen: _Seen | None) -> bool:
         """Whether it was written; False when another write came between."""

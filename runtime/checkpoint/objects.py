@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
+from runtime.checkpoint.bandwidth import Bandwidth
+from runtime.checkpoint.busy import AtLeastAsked, pause_of
 from runtime.checkpoint.checksum import Digest, Hasher
 from runtime.checkpoint.disk import disk_error
 from runtime.checkpoint.jitter import Jitter
@@ -28,6 +30,11 @@ Result = TypeVar("Result")
 
 # Of one part: an object of many gigabytes must not be begun again because one of its parts did not arrive.
 _ATTEMPTS = 4
+_WAIT = wait_exponential(multiplier=0.1, max=9) + Jitter(1)
+# A store that wants a longer pause is left alone by who can wait for it without holding anything.
+_LONGEST_PAUSE_S = 10.0
+# Until a connection is made, and between two pieces of an answer, seconds.
+CONNECT_S, READ_S = 10.0, 60.0
 # Objects of the probe. Below the store's prefix, so that it needs no other permission than the run does.
 _PROBE = ".probe"
 
@@ -52,7 +59,8 @@ class Service(Protocol):
     """One object service. Names are whole: the store's prefix is part of them.
 
     Raises FileNotFoundError for a missing object, FileExistsError for a condition that did not hold, ConnectionError for what may pass, UserError for
-    what needs the user. The service's library repeats requests that fail in a way that may pass, with jitter.
+    what needs the user. What may pass is not repeated by the service or its library, which may draw its pauses from the generator that training draws
+    from; only `send` and `list` repeat their parts and pages, by `again`.
     """
 
     address: Address
@@ -72,7 +80,22 @@ class Service(Protocol):
         ...
 
     def send(self, name: str, source: Path, parts: Parts, *, checksums: bool) -> tuple[Digest, str | None]:
-        """Write a file; its digest, and what `Head.checksum` must be then. None when the service is not known to compute one."""
+        """Write a file; its digest, and what `Head.checksum` must be then. None when the service is not known to compute one.
+
+        `parts.bandwidth` is asked before bytes leave. What a cut-off call has sent of a big file is not sent again, where the service keeps it.
+        """
+        ...
+
+    def copy(self, name: str, origin: Head, *, checksums: bool) -> None:
+        """Have the service make `name` from the version that `origin` tells of, with a checksum of its own; nothing is sent."""
+        ...
+
+    def sums(self, source: Path, *, checksums: bool) -> tuple[Digest, str | None]:
+        """As `send` returns, without sending."""
+        ...
+
+    def drop_unfinished(self, prefix: str, dropped: Callable[[str], bool]) -> None:
+        """Call off the uploads of names that begin with `prefix` and that `dropped` takes, where they would lie about for ever."""
         ...
 
     def list(self, prefix: str) -> Iterator[Head]:
@@ -91,10 +114,11 @@ class Service(Protocol):
 class ObjectStore:
     """Objects below a prefix of a bucket, as a Store."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, bandwidth: Bandwidth) -> None:
         self._service = service
         self._address = service.address
-        self._parts = Parts(service.parallel)
+        self._parts = Parts(service.parallel, bandwidth)
+        self._copies = True
         self._probing = threading.Lock()
         self._found: Capabilities | None = None
 
@@ -106,9 +130,11 @@ class ObjectStore:
                 self._found = self._probe()
             return self._found
 
-    def put_file(self, key: str, source: Path) -> Digest:
+    def put_file(self, key: str, source: Path, *, origin: str | None = None) -> Digest:
         """As Store.put_file. Raises ConnectionError when the store turns out to hold something else; that is removed."""
         name = self._name(key)
+        if origin is not None and self._copies and (copied := self._copy(name, source, self._name(origin))) is not None:
+            return copied
         checksums = self.capabilities.checksums
         try:
             digest, expected = self._service.send(name, source, self._parts, checksums=checksums)
@@ -154,7 +180,7 @@ class ObjectStore:
         """As Store.read. One version is read from its beginning to its end; a replaced one is begun again as long as nothing was handed out."""
         name, handed_out = self._name(key), False
         for left in reversed(range(_ATTEMPTS)):
-            head = self._service.head(name)
+            head = again(lambda: self._service.head(name))
             if head is None:
                 raise FileNotFoundError(f"{self.url(key)} is missing")
             with closing(self._content(head)) as contents:
@@ -172,7 +198,7 @@ class ObjectStore:
         """As Store.list."""
         if prefix and not prefix.endswith("/"):
             raise ValueError(f"a prefix ends in a slash: {prefix!r}")
-        start = f"{self._address.prefix}/" if self._address.prefix else ""
+        start = self._below("")
         for head in self._service.list(start + prefix):
             key = head.name.removeprefix(start)
             # Consoles make empty objects that end in a slash to show folders; they are no keys.
@@ -181,16 +207,48 @@ class ObjectStore:
 
     def stat(self, key: str) -> Stat | None:
         """As Store.stat; `version` is told where replacing it can be made conditional on it."""
-        head = self._service.head(self._name(key))
+        name = self._name(key)
+        head = again(lambda: self._service.head(name))
         return None if head is None else Stat(key=key, size=head.size, modified=head.modified, version=head.version)
 
     def delete(self, key: str) -> None:
         """As Store.delete."""
-        self._service.delete(self._name(key))
+        name = self._name(key)
+        again(lambda: self._service.delete(name))
+
+    def drop_unfinished(self, prefix: str, dropped: Callable[[str], bool]) -> None:
+        """As Store.drop_unfinished."""
+        start = self._below("")
+        self._service.drop_unfinished(start + prefix, lambda name: dropped(name.removeprefix(start)))
 
     def url(self, key: str = "") -> str:
         """As Store.url."""
         return self._address.url(key)
+
+    def _copy(self, name: str, source: Path, origin: str) -> Digest | None:
+        """The digest of `source`, which `name` holds now without having been sent; None when it must be sent after all.
+
+        The store's copy is compared with the local file, not with the object it was made from, so that damage there is not handed on.
+        """
+        checksums = self.capabilities.checksums
+        try:
+            head = again(lambda: self._service.head(origin))
+            if head is None or head.size != source.stat().st_size:
+                return None
+            digest, expected = self._service.sums(source, checksums=checksums)
+            if expected is not None and head.checksum not in (None, expected):
+                return None
+            again(lambda: self._service.copy(name, head, checksums=checksums))
+            made = again(lambda: self._service.head(name))
+        except UserError:
+            # Not every store copies, or lets these credentials do it. Whether it takes files at all is told by sending one.
+            self._copies = False
+            return None
+        except OSError:
+            return None
+        if made is None or made.size != digest.size or (expected is not None and made.checksum not in (None, expected)):
+            return None
+        return Digest(size=digest.size, checksum=digest.checksum, confirmed=expected is not None and made.checksum is not None, copied=True)
 
     def _name(self, key: str) -> str:
         if check_relative(key).split("/")[0] == _PROBE:
@@ -216,30 +274,37 @@ class ObjectStore:
             # The name is new, so a first write that is refused was sent twice by the library: the second met the first, which is an answer too.
             creates = (
                 _try(lambda: self._service.put(name, b"1", create=True, replaces=None)) != "error"
-                and _try(lambda: self._service.put(name, b"2", create=True, replaces=None)) == "refused"
+                and _try(lambda: self._service.put(name, b"22", create=True, replaces=None)) == "refused"
             )
             replaces = creates and self._replaces(name)
             return Capabilities(
-                conditional_put=creates, conditional_replace=replaces, checksums=self._service.refuses_wrong_checksum(wrong)
+                conditional_put=creates,
+                conditional_replace=replaces,
+                checksums=again(lambda: self._service.refuses_wrong_checksum(wrong)),
             )
         finally:
             for probe in (name, wrong):
                 with suppress(OSError, UserError):
-                    self._service.delete(probe)
+                    again(lambda probe=probe: self._service.delete(probe))  # type: ignore[misc]
 
     def _replaces(self, name: str) -> bool:
-        first = self._service.head(name)
+        first = again(lambda: self._service.head(name))
         if first is None or first.version is None:
             return False
+        if _try(lambda: self._service.put(name, b"333", create=False, replaces=first.version)) == "error":
+            return False
+        # One that was refused may have been done before, and only its answer lost: the object tells.
+        second = again(lambda: self._service.head(name))
         return (
-            _try(lambda: self._service.put(name, b"33", create=False, replaces=first.version)) == "done"
-            and _try(lambda: self._service.put(name, b"444", create=False, replaces=first.version)) == "refused"
+            second is not None
+            and second.size == 3
+            and _try(lambda: self._service.put(name, b"4444", create=False, replaces=first.version)) == "refused"
         )
 
 
 def _try(put: Callable[[], None]) -> Literal["done", "refused", "error"]:
     try:
-        put()
+        again(put)
     except FileExistsError:
         return "refused"
     except UserError as error:
@@ -251,11 +316,19 @@ def _try(put: Callable[[], None]) -> Literal["done", "refused", "error"]:
 
 
 def again(ask: Callable[[], Result]) -> Result:
-    """What one request returns, sent up to four times with pauses between while it fails in a way that may pass; the last failure otherwise."""
+    """What one request returns, sent up to four times with pauses between while it fails in a way that may pass; the last failure otherwise.
+
+    The pause is the one that the store asks for, if it asks for one. A long one is not waited for here.
+    """
     retrying = Retrying(
-        stop=stop_after_attempt(_ATTEMPTS),
-        wait=wait_exponential(multiplier=0.1, max=9) + Jitter(1),
+        stop=_is_over,
+        wait=AtLeastAsked(_WAIT),
         retry=retry_if_exception(lambda error: passes(error) and not isinstance(error, ReplacedError)),
         reraise=True,
     )
     return retrying(ask)
+
+
+def _is_over(state: RetryCallState) -> bool:
+    error = state.outcome.exception() if state.outcome is not None else None
+    return state.attempt_number >= _ATTEMPTS or pause_of(error) > _LONGEST_PAUSE_S

@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from runtime.checkpoint.checksum import Digest, Hasher
+from runtime.checkpoint.bandwidth import Bandwidth
+from runtime.checkpoint.checksum import CHUNK_BYTES, Digest, Hasher
 
 Result = TypeVar("Result")
 
@@ -27,9 +28,10 @@ def part_bytes(size: int) -> int:
 
 
 class Parts:
-    """The threads that move parts, and the limit on how many parts are in memory."""
+    """The threads that move parts, the limit on how many parts are in memory, and the one on how fast they leave."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, bandwidth: Bandwidth) -> None:
+        self.bandwidth = bandwidth
         self._pool = ThreadPoolExecutor(SLOTS, thread_name_prefix=name)
         self._slots = threading.BoundedSemaphore(SLOTS)
 
@@ -89,6 +91,17 @@ class Parts:
             _call_off(under_way)
             for _ in under_way:
                 self._slots.release()
+
+
+def sum_file(source: Path, also: Callable[[memoryview], None]) -> Digest:
+    """Size and checksum of `source`; `also` is given each piece in order. Raises OSError."""
+    hasher = Hasher()
+    buffer = memoryview(bytearray(CHUNK_BYTES))
+    with source.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            hasher.update(buffer[:count])
+            also(buffer[:count])
+    return hasher.digest()
 
 
 def _failed(future: Future[Result]) -> bool:

@@ -52,6 +52,17 @@ def missing_bucket(address: Address) -> UserError:
     )
 
 
+def public_repository(address: Address) -> UserError:
+    """Checkpoints hold the recipe and the state of the training, which nobody means to show."""
+    return _remote(
+        "public-repository",
+        address,
+        "",
+        f"the repository {address.bucket} is public, and checkpoints are private",
+        "make it private on the Hub, or name another one; a missing one is made, private",
+    )
+
+
 def clock_wrong(address: Address, reason: str) -> UserError:
     """Signatures carry the time."""
     return _remote("clock", address, "", f"this machine's clock is wrong: {reason}", "set the clock (timedatectl set-ntp true)")

@@ -11,7 +11,6 @@ from runtime.checkpoint.disk import explained
 from runtime.checkpoint.fetching import copy_sealed
 from runtime.checkpoint.layout import CHECKPOINTS, step_folder, step_of
 from runtime.checkpoint.manifest import DAMAGE, Manifest, read_manifest, verify
-from runtime.checkpoint.patience import patiently
 from runtime.checkpoint.stored import RunStore, verify_stored
 from runtime.config.problem import ExitCode, Problem, UserError
 
@@ -146,7 +145,7 @@ def _candidates(places: Sequence[Place]) -> list[_Candidate]:
     """Newest first, and in the order of `places`."""
     found: list[_Candidate] = []
     for place in places:
-        steps = _local_steps(place) if isinstance(place, Path) else patiently(place.steps, place.url())
+        steps = _local_steps(place) if isinstance(place, Path) else place.patiently(place.steps)
         found += [(step, place, sealed) for step, sealed in steps.items()]
     return sorted(found, key=lambda candidate: -candidate[0])
 
@@ -165,7 +164,7 @@ def _read(place: Place, step: int) -> Manifest:
         manifest = read_manifest(place / step_folder(step))
     else:
         try:
-            manifest = patiently(lambda: place.manifest(f"{CHECKPOINTS}/{step_folder(step)}"), place.url())
+            manifest = place.patiently(lambda: place.manifest(f"{CHECKPOINTS}/{step_folder(step)}"))
         except FileNotFoundError as error:
             raise UserError(
                 Problem(code="unsealed", message="its upload was never finished", place=_address(place, step)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,9 +103,14 @@ def prune_stored(
         below, owner = step_of(folder), rest.partition("-")[0]
         if below is not None and below < newest and owner.isdecimal() and int(owner) < attempt:
             unnamed.add(key)
-    for key in sorted(unnamed - kept):
+
+    def delete(key: str) -> None:
         guard()
         place.store.delete(key)
+
+    with ThreadPoolExecutor(place.store.capabilities.together, thread_name_prefix="prune") as pool:
+        for _ in pool.map(delete, sorted(unnamed - kept)):
+            pass
     return doomed
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from runtime.checkpoint.bandwidth import Bandwidth, Unlimited
+from runtime.checkpoint.busy import unavailable
 from runtime.checkpoint.checksum import Digest
-from runtime.checkpoint.objects import Head, ObjectStore, ReplacedError, again
-from runtime.checkpoint.parts import PART_BYTES, SLOTS, Parts
+from runtime.checkpoint.jitter import keep_random_state
+from runtime.checkpoint.multipart import Multipart
+from runtime.checkpoint.objects import CONNECT_S, READ_S, Head, ObjectStore, ReplacedError, again
+from runtime.checkpoint.parts import PART_BYTES, SLOTS, Parts, sum_file
 from runtime.checkpoint.refusal import (
     clock_wrong,
     is_plain_refusal,
@@ -29,13 +33,15 @@ _REJECTED_KEYS = frozenset(
 )
 # What S3 answers to a body that does not match its announced checksum.
 _BAD_BODY = frozenset({"BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest", "XAmzContentSHA256Mismatch"})
+# The most that one request may copy is 5 GB; smaller pieces are copied beside each other and end within a request's time.
+_COPY_BYTES = 1 << 30
 
 
 class S3Store(ObjectStore):
     """A bucket of S3. Keys come from where boto3 looks for them, which starts with the environment."""
 
-    def __init__(self, address: Address) -> None:
-        super().__init__(_S3(address))
+    def __init__(self, address: Address, bandwidth: Bandwidth | None = None) -> None:
+        super().__init__(_S3(address), bandwidth or Unlimited())
 
 
 class _S3:
@@ -56,8 +62,8 @@ class _S3:
         # costs more than everything else together. Old servers know no trailing checksums, so those are used only where the probe found them.
         config = Config(
             retries={"mode": "standard", "total_max_attempts": 1},
-            connect_timeout=10,
-            read_timeout=60,
+            connect_timeout=CONNECT_S,
+            read_timeout=READ_S,
             max_pool_connections=2 * SLOTS,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -68,6 +74,7 @@ class _S3:
             self._client: Any = session.client(
                 "s3", endpoint_url=address.endpoint or None, region_name=session.region_name or "us-east-1", config=config
             )
+        keep_random_state("botocore", "urllib3")
 
     def head(self, name: str) -> Head | None:
         try:
@@ -109,18 +116,42 @@ class _S3:
         if size <= PART_BYTES:
             digest = self._send_whole(name, source, size, parts, asked, also)
         else:
-            digest = self._send_parts(name, source, size, parts, asked, also)
+            digest = self._multipart(name).send(source, size, parts, asked, also)
         return digest, b64encode(total.to_bytes(8, "big")).decode() if checksums else None
 
+    def sums(self, source: Path, *, checksums: bool) -> tuple[Digest, str | None]:
+        total = 0
+
+        def also(content: memoryview) -> None:
+            nonlocal total
+            total = self._checksums.crc64nvme(content, total)
+
+        digest = sum_file(source, also)
+        return digest, b64encode(total.to_bytes(8, "big")).decode() if checksums else None
+
+    def copy(self, name: str, origin: Head, *, checksums: bool) -> None:
+        asked = {"ChecksumAlgorithm": "CRC64NVME"} if checksums else {}
+        if origin.size > _COPY_BYTES:
+            self._multipart(name).copy(origin, _COPY_BYTES, asked)
+            return
+        same = {"CopySourceIfMatch": origin.version} if origin.version else {}
+        with self._explained(name, reading=True):
+            self._client.copy_object(
+                Bucket=self.address.bucket, Key=name, CopySource={"Bucket": self.address.bucket, "Key": origin.name}, **asked, **same
+            )
+
+    def drop_unfinished(self, prefix: str, dropped: Callable[[str], bool]) -> None:
+        with self._explained(prefix, reading=True):
+            for page in self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.address.bucket, Prefix=prefix):
+                for found in page.get("Uploads", ()):
+                    if dropped(found["Key"]):
+                        self._multipart(found["Key"]).abort(found["UploadId"])
+
     def list(self, prefix: str) -> Iterator[Head]:
-        pages = iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=self.address.bucket, Prefix=prefix))
-        while True:
-            with self._explained(prefix, reading=True):
-                page = next(pages, None)
-            if page is None:
-                return
-            for found in page.get("Contents", ()):
-                yield Head(name=found["Key"], size=found["Size"], modified=found["LastModified"].timestamp())
+        token: str | None = ""
+        while token is not None:
+            found, token = again(lambda after=token: self._page(prefix, after))  # type: ignore[misc]
+            yield from found
 
     def delete(self, name: str) -> None:
         with suppress(FileNotFoundError), self._explained(name, reading=True):
@@ -141,39 +172,32 @@ class _S3:
                 raise
         return False
 
+    def _page(self, prefix: str, token: str) -> tuple[Sequence[Head], str | None]:
+        """Objects, and what to go on with; None at the end. No paginator: after a failed page it says that it has ended."""
+        after = {"ContinuationToken": token} if token else {}
+        with self._explained(prefix, reading=True):
+            answer = self._client.list_objects_v2(Bucket=self.address.bucket, Prefix=prefix, **after)
+        heads = [
+            Head(name=found["Key"], size=found["Size"], modified=found["LastModified"].timestamp()) for found in answer.get("Contents", ())
+        ]
+        return heads, answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
+
     def _send_whole(self, name: str, source: Path, size: int, parts: Parts, asked: dict[str, str], also: Any) -> Digest:
         def put(content: bytes) -> None:
+            parts.bandwidth.take(len(content))
             with self._explained(name):
                 self._client.put_object(Bucket=self.address.bucket, Key=name, Body=content, **asked)
 
         return parts.send(source, size, lambda _number, content: again(lambda: put(content)), also)[0]
 
-    def _send_parts(self, name: str, source: Path, size: int, parts: Parts, asked: dict[str, str], also: Any) -> Digest:
-        where = {"Bucket": self.address.bucket, "Key": name}
-        with self._explained(name):
-            upload = self._client.create_multipart_upload(**where, **asked)["UploadId"]
-
-        def put(number: int, content: bytes) -> dict[str, Any]:
-            with self._explained(name):
-                answer = self._client.upload_part(**where, **asked, UploadId=upload, PartNumber=number + 1, Body=content)
-            sums = {key: answer[key] for key in ("ETag", "ChecksumCRC64NVME") if key in answer}
-            return {"PartNumber": number + 1, **sums}
-
-        try:
-            digest, done = parts.send(source, size, lambda number, content: again(lambda: put(number, content)), also)
-            with self._explained(name):
-                self._client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": done})
-        except BaseException:
-            # Parts that are never put together cost money until somebody finds them.
-            with suppress(Exception):
-                self._client.abort_multipart_upload(**where, UploadId=upload)
-            raise
-        return digest
+    def _multipart(self, name: str) -> Multipart:
+        return Multipart(self._client, self._checksums, bucket=self.address.bucket, name=name, explained=self._explained)
 
     @contextmanager
     def _explained(self, name: str, *, reading: bool = False, replacing: bool = False) -> Iterator[None]:
         """The errors a Service raises, for those of boto3."""
         from botocore import exceptions
+        from botocore.parsers import ResponseParserError
 
         try:
             yield
@@ -183,7 +207,7 @@ class _S3:
             raise no_credentials(self.address, str(error)) from error
         except (exceptions.ProfileNotFound, exceptions.TokenRetrievalError, exceptions.UnauthorizedSSOTokenError) as error:
             raise no_credentials(self.address, str(error)) from error
-        except (exceptions.HTTPClientError, exceptions.IncompleteReadError) as error:
+        except (exceptions.HTTPClientError, exceptions.IncompleteReadError, ResponseParserError) as error:
             raise ConnectionError(f"{self.address.url_of(name)}: {error}") from error
         except (exceptions.BotoCoreError, ValueError) as error:
             raise refused(self.address, name, str(error)) from error
@@ -212,5 +236,5 @@ class _S3:
         if status in (401, 403):
             return no_permission(self.address, name, code or str(status))
         if status > 501 or status == 500 or status == 429 or code in ("RequestTimeout", "SlowDown", "Throttling", "OperationAborted"):
-            return ConnectionError(f"{self.address.url_of(name)}: {status} {said}")
+            return unavailable(f"{self.address.url_of(name)}: {status} {said}", error.response["ResponseMetadata"].get("HTTPHeaders", {}))
         return refused(self.address, name, f"{status} {said}")

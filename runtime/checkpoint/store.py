@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from runtime.checkpoint.checksum import Digest, digest_stream
+from runtime.checkpoint.bandwidth import Bandwidth
+from runtime.checkpoint.checksum import THREADS, Digest, digest_stream
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.config.storage import parse_address
 
@@ -22,6 +23,10 @@ class Capabilities:
     """`put_bytes(replaces=…)` fails when somebody else has written since."""
     checksums: bool = False
     """The store computes a checksum of what it got, and refuses a body that does not match the one announced."""
+    together: int = THREADS
+    """How many files, or deletions, it is best given at once."""
+    commits: bool = False
+    """Every change is a commit of a history; only so many an hour are taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +54,12 @@ class Store(Protocol):
         """What this store honours, found by a probe on first use."""
         ...
 
-    def put_file(self, key: str, source: Path) -> Digest:
+    def put_file(self, key: str, source: Path, *, origin: str | None = None) -> Digest:
         """Copy a local file to `key`, replacing what is there; returns size and checksum of the bytes as they were read.
 
-        `confirmed` in the result says that the store vouched for the whole object afterwards.
+        `confirmed` in the result says that the store vouched for the whole object afterwards. `origin` names another object here that is said to
+        hold the same: the store makes its own copy of it where it can, which `copied` tells, and `source` is read for its sums alone. Where that does
+        not work out, for whatever reason, the file is sent. A big file that was cut off goes on from there when the same is put to the same key again.
         """
         ...
 
@@ -85,6 +92,10 @@ class Store(Protocol):
         """Remove `key`; a missing object is fine."""
         ...
 
+    def drop_unfinished(self, prefix: str, dropped: Callable[[str], bool]) -> None:
+        """Remove what uploads below `prefix` that never ended have left, of the keys that `dropped` takes: it is seen by nobody and may cost money."""
+        ...
+
     def url(self, key: str = "") -> str:
         """The address of `key`, or of the store, for people and for `open_store`."""
         ...
@@ -108,8 +119,9 @@ def get_bytes(store: Store, key: str, *, limit: int) -> bytes:
     return bytes(content)
 
 
-def open_store(url: str) -> Store:
-    """The store at `url`: a plain path or `file:///path` is a folder, created on the first write; `s3://`, `gs://`, `az://` are object stores.
+def open_store(url: str, *, bandwidth: Bandwidth | None = None) -> Store:
+    """The store at `url`: a plain path or `file:///path` is a folder, created on the first write; `s3://`, `gs://`, `az://` are object stores, `hf://` is
+    a repository of the Hugging Face Hub. Files are sent as fast as `bandwidth` allows.
 
     Raises UserError as `parse_address`; `missing-package` when the library of that store is not installed; `credentials` when the environment
     holds none for it. Nothing is sent yet.
@@ -120,16 +132,20 @@ def open_store(url: str) -> Store:
         case "directory":
             from runtime.checkpoint.directory import DirectoryStore
 
-            return DirectoryStore(Path(address.path).expanduser().absolute())
+            return DirectoryStore(Path(address.path).expanduser().absolute(), bandwidth)
         case "s3":
             from runtime.checkpoint.s3 import S3Store
 
-            return S3Store(address)
+            return S3Store(address, bandwidth)
         case "gs":
             from runtime.checkpoint.gcs import GoogleStore
 
-            return GoogleStore(address)
+            return GoogleStore(address, bandwidth)
         case "az":
             from runtime.checkpoint.azure import AzureStore
 
-            return AzureStore(address)
+            return AzureStore(address, bandwidth)
+        case "hf":
+            from runtime.checkpoint.hub import HubStore
+
+            return HubStore(address, bandwidth)

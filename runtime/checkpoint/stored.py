@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from runtime.checkpoint.checksum import THREADS, Digest
 from runtime.checkpoint.layout import CHECKPOINTS, FINAL, MANIFEST, MERGED, WEIGHTS, step_folder, step_of
 from runtime.checkpoint.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestFile, difference, parse_manifest
-from runtime.checkpoint.patience import patiently
+from runtime.checkpoint.patience import SHORT, Patience, patiently
 from runtime.checkpoint.store import Store, digest_object, get_bytes
-from runtime.config.problem import Problem
+from runtime.config.problem import Problem, UserError
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,8 @@ class RunStore:
 
     store: Store
     run: str
+    patience: Patience = field(default=SHORT, compare=False)
+    """With the store when it is read: a training that waits unseen has more of it than a person."""
 
     def key(self, relative: str) -> str:
         """The store's key of a path below the run."""
@@ -27,6 +33,10 @@ class RunStore:
     def url(self, relative: str = "") -> str:
         """The address of a path below the run."""
         return self.store.url(self.key(relative) if relative else self.run)
+
+    def patiently(self, ask: Callable[[], Result], place: str | None = None) -> Result:
+        """What `ask` returns, asked again while it fails in a way that may pass. Raises UserError `store-unreachable` naming `place`, or the run."""
+        return patiently(ask, place or self.url(), self.patience)
 
     def manifest(self, folder: str) -> Manifest:
         """The manifest of `checkpoints/step-…` or `final`. Raises FileNotFoundError, OSError, UserError as `parse_manifest`."""
@@ -44,6 +54,15 @@ class RunStore:
             if step is not None:
                 found[step] = found.get(step, False) or rest == MANIFEST
         return found
+
+
+def newest_manifest(place: RunStore) -> Manifest | None:
+    """The manifest of the run's newest step that has one; None when there is none, or it is broken. Its objects are not looked at. Raises as Store.list."""
+    sealed = [step for step, has_manifest in place.steps().items() if has_manifest]
+    try:
+        return place.manifest(f"{CHECKPOINTS}/{step_folder(max(sealed))}") if sealed else None
+    except (FileNotFoundError, UserError):
+        return None
 
 
 def folder_name(manifest: Manifest) -> str:
@@ -64,7 +83,7 @@ def verify_stored(place: RunStore, manifest: Manifest, *, deep: bool = True) -> 
     With `deep` every object is read back; without, only sizes are compared. Raises UserError `store-unreachable`, and those of the store.
     """
     with ThreadPoolExecutor(THREADS, thread_name_prefix="verify") as pool:
-        problems = pool.map(lambda file: patiently(lambda: _check(place, manifest, file, deep=deep), place.url()), manifest.files)
+        problems = pool.map(lambda file: place.patiently(lambda: _check(place, manifest, file, deep=deep)), manifest.files)
         return tuple(problem for problem in problems if problem is not None)
 
 

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from runtime.checkpoint.checksum import THREADS
 from runtime.checkpoint.layout import MANIFEST
 from runtime.checkpoint.manifest import Manifest, ManifestFile, difference, read_manifest
 from runtime.checkpoint.store import digest_object
@@ -40,7 +39,8 @@ def seal_in_store(
     folder: Path,
     *,
     writer: str,
-    sent: set[str] | None = None,
+    sent: dict[str, int] | None = None,
+    earlier: Manifest | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     guard: Callable[[], None] = lambda: None,
 ) -> Manifest:
@@ -49,9 +49,10 @@ def seal_in_store(
     Objects go under `<step>/<writer>/`, a prefix that no other writer uses, so two writers never mix theirs; the manifest is created only if
     absent, so one of them wins. Where the store cannot do that, it is looked for, written and read back: two writers may then both believe to have
     sealed, each with everything its manifest names, and the later one stays.
-    `sent` remembers the files that are already there and verified, for a second call after a failure. The same content sealed before is taken
-    as it is; a manifest in the way that does not verify is replaced, and so is the final model of an earlier training. `guard` is called before
-    each change that others can see and raises when this writer may go on no more. Raises LostError, NotUploadableError, OSError for what may pass
+    `sent` remembers the files that are already there and verified, and how many bytes of each have left this machine, for a second call after a failure
+    and for whoever counts. What `earlier`, another sealed checkpoint of the run, has already is not sent again: the store copies it. The same content
+    sealed before is taken as it is; a manifest in the way that does not verify is replaced, and so is the final model of an earlier training. `guard`
+    is called before each change that others can see and raises when this writer may go on no more. Raises LostError, NotUploadableError, OSError for what may pass
     (InterruptedError when `cancelled`), UserError from the store, and what `guard` raises.
     """
     conditional = place.store.capabilities.conditional_put
@@ -62,13 +63,32 @@ def seal_in_store(
     present = _present(place, remote)
     if present is not None and not _replaces(remote, present):
         return _settle(place, remote, present)
-    done = set() if sent is None else sent
-    if done:
-        done &= _still_there(place, target, writer, files)
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="upload") as pool:
-        for path in pool.map(lambda file: _send(place, folder, file, cancelled, guard), [file for file in files if file.path not in done]):
-            done.add(path)
+    done = {} if sent is None else sent
+    for path in done.keys() - _still_there(place, target, writer, files) if done else ():
+        del done[path]
+    origins = _origins(place, earlier)
+
+    def send(file: ManifestFile) -> None:
+        # Noted here, so that what is sent beside one that fails counts too.
+        done[file.path] = _send(place, folder, file, cancelled, guard, origin=origins.get((file.size, file.checksum)))
+
+    with ThreadPoolExecutor(place.store.capabilities.together, thread_name_prefix="upload") as pool:
+        for _ in pool.map(send, [file for file in files if file.path not in done]):
+            pass
     return _publish(place, remote, guard, conditional=conditional)
+
+
+def _origins(place: RunStore, earlier: Manifest | None) -> dict[tuple[int, str], str]:
+    """The objects of `earlier` by their size and checksum.
+
+    They are copied, not named by the new manifest: each checkpoint stays whole by itself. Were objects shared, then retention, of this writer or of one
+    that knows nothing of this checkpoint yet, would have to know everybody who counts on one before it may delete it, and no store has a lock for
+    that; and damage to one object would break every checkpoint at once that a restore could walk back to. All four kinds of store copy within
+    themselves, so what sharing would save is bytes at rest, and unchanged files are the small ones.
+    """
+    if earlier is None:
+        return {}
+    return {(file.size, file.checksum): file_key(place, earlier, file) for file in earlier.files if file.size > 0}
 
 
 def _still_there(place: RunStore, target: str, writer: str, files: tuple[ManifestFile, ...]) -> set[str]:
@@ -84,7 +104,10 @@ def _read_local(folder: Path) -> Manifest:
         raise NotUploadableError(error.problems[0]) from error
 
 
-def _send(place: RunStore, folder: Path, file: ManifestFile, cancelled: Callable[[], bool], guard: Callable[[], None]) -> str:
+def _send(
+    place: RunStore, folder: Path, file: ManifestFile, cancelled: Callable[[], bool], guard: Callable[[], None], *, origin: str | None
+) -> int:
+    """How many bytes were sent to have `file` in the store, verified there."""
     assert file.key is not None
     if cancelled():
         raise InterruptedError("the upload was called off")
@@ -93,16 +116,22 @@ def _send(place: RunStore, folder: Path, file: ManifestFile, cancelled: Callable
     if not source.is_file():
         raise NotUploadableError(Problem(code="missing-file", message=f"{file.path} is missing", place=str(folder)))
     guard()
-    sent = place.store.put_file(key, source)
+    sent = place.store.put_file(key, source, origin=origin)
     if problem := difference(file, sent, str(folder)):
+        guard()
         place.store.delete(key)
         raise NotUploadableError(problem)
+    count = 0 if sent.copied else sent.size
     if sent.confirmed:
-        return file.path
+        return count
     if problem := difference(file, digest_object(place.store, key), place.store.url(key)):
+        if sent.copied:
+            # What it was copied from is damaged. The local file is not.
+            return _send(place, folder, file, cancelled, guard, origin=None)
+        guard()
         place.store.delete(key)
         raise OSError(f"read back from {problem.place}: {file.path} differs from what was sent")
-    return file.path
+    return count
 
 
 def _publish(place: RunStore, remote: Manifest, guard: Callable[[], None], *, conditional: bool) -> Manifest:
@@ -117,7 +146,7 @@ def _publish(place: RunStore, remote: Manifest, guard: Callable[[], None], *, co
             return _settle(place, remote, error.present)
         written = _settle(place, remote, place.manifest(folder))
         if old is not None:
-            _drop_objects(place, old, written)
+            _drop_objects(place, old, written, guard)
         return written
     raise OSError(f"{place.store.url(key)} keeps changing: another writer is at work")
 
@@ -165,9 +194,10 @@ def _replaces(remote: Manifest, present: Manifest) -> bool:
     return remote.kind != "checkpoint" and present.attempt <= remote.attempt and not present.same_content(remote)
 
 
-def _drop_objects(place: RunStore, old: Manifest, new: Manifest) -> None:
+def _drop_objects(place: RunStore, old: Manifest, new: Manifest, guard: Callable[[], None]) -> None:
     kept = {file_key(place, new, file) for file in new.files}
     for key in sorted({file_key(place, old, file) for file in old.files} - kept):
+        guard()
         place.store.delete(key)
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 from tenacity.wait import wait_base
 
+from runtime.checkpoint.busy import AtLeastAsked
 from runtime.checkpoint.jitter import Jitter
 from runtime.checkpoint.layout import step_of
 from runtime.checkpoint.lease import FencedError, Lease
-from runtime.checkpoint.manifest import Manifest
+from runtime.checkpoint.manifest import Manifest, read_manifest
 from runtime.checkpoint.retention import Keep, prune_stored
-from runtime.checkpoint.stored import RunStore, folder_name
+from runtime.checkpoint.stored import RunStore, folder_name, newest_manifest
 from runtime.checkpoint.storing import LostError, NotUploadableError, seal_in_store
 from runtime.config.problem import Problem, UserError
 from runtime.events import OnEvent
@@ -29,7 +30,7 @@ class _Job:
     folder: Path
     keep: Keep | None
     step: int | None
-    sent: set[str] = field(default_factory=set)
+    sent: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_final(self) -> bool:
@@ -40,11 +41,12 @@ class Uploader:
     """Seals submitted folders in `place`, one after another.
 
     At most one checkpoint waits while one is sent: a newer one replaces it, and replaces one that keeps failing. The final model is never
-    replaced. Failures are retried with growing pauses until they pass, the uploader is closed, or a newer checkpoint takes over.
+    replaced. Files that the newest checkpoint in the store has too are not sent again. Failures are retried with growing pauses until they pass, the uploader is closed, or a newer checkpoint takes over.
     No method raises what a store does; `on_event` is told. When another process has taken the `lease`, or a higher attempt is found to have sealed the
     same step, this one is the run's past: it stops for good and `fenced` says why. The lease is asked before every change of the store, renewed
     while nothing is to be sent, and given back at the end; None for one who sends a finished model and is no second life of the run.
-    `on_event` hears `uploaded {url, seconds, bytes}`, `upload_retry {message, attempt, wait_s}`, `upload_dropped`, `upload_failed`,
+    `word` is a part of the names of what this one sends that no other living process may have (`lasting_word`); a new one by default.
+    `on_event` hears `uploaded {url, seconds, bytes, sent_bytes}`, `upload_retry {message, attempt, wait_s}`, `upload_dropped`, `upload_failed`,
     `lease_failed {message}` and `fenced {message}`, from the uploading thread or the submitting one.
     """
 
@@ -55,6 +57,7 @@ class Uploader:
         attempt: int,
         on_event: OnEvent,
         lease: Lease | None = None,
+        word: str | None = None,
         wait: wait_base | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,9 +66,11 @@ class Uploader:
         self._attempt = attempt
         self._lease = lease
         # The attempt alone is not enough: two machines may both believe to be attempt 1.
-        self._writer = f"{attempt}-{secrets.token_hex(4)}"
+        self._writer = f"{attempt}-{word or secrets.token_hex(4)}"
+        self._earlier: Manifest | None = None
+        self._looked = False
         self._on_event = on_event
-        self._wait = wait_exponential(multiplier=0.5, max=60) + Jitter(1) if wait is None else wait
+        self._wait = AtLeastAsked(wait_exponential(multiplier=0.5, max=60) + Jitter(1) if wait is None else wait)
         self._clock = clock
         self._changed = threading.Condition()
         self._waiting: list[_Job] = []
@@ -183,22 +188,45 @@ class Uploader:
 
     def _seal(self, job: _Job) -> Manifest:
         self._guard()
+        if self._earlier is None and not self._looked:
+            self._earlier = newest_manifest(self._place)
+            self._looked = True
         return seal_in_store(
-            self._place, job.folder, writer=self._writer, sent=job.sent, cancelled=lambda: self._closing, guard=self._guard
+            self._place,
+            job.folder,
+            writer=f"{self._writer}-{_mark(job.folder)}",
+            sent=job.sent,
+            earlier=self._earlier,
+            cancelled=lambda: self._closing,
+            guard=self._guard,
         )
 
     def _succeed(self, job: _Job, manifest: Manifest, seconds: float) -> None:
+        self._earlier = manifest
         with self._changed:
             if self._latest_sealed.get(job.is_final) == (job.folder, False):
                 self._latest_sealed[job.is_final] = (job.folder, True)
-        self._tell("uploaded", job, url=self._place.url(folder_name(manifest)), seconds=round(seconds, 3), bytes=manifest.total_bytes)
+        self._tell(
+            "uploaded",
+            job,
+            url=self._place.url(folder_name(manifest)),
+            seconds=round(seconds, 3),
+            bytes=manifest.total_bytes,
+            sent_bytes=sum(job.sent.values()),
+        )
         if job.keep is not None:
             try:
                 prune_stored(self._place, job.keep, attempt=self._attempt, sealed=job.step, guard=self._guard)
+                self._place.store.drop_unfinished(self._place.key(""), self._is_left_over)
             except FencedError as error:
                 self._fence(job, error.problem)
             except (OSError, UserError) as error:
                 self._tell("prune_failed", job, message=str(error))
+
+    def _is_left_over(self, key: str) -> bool:
+        """Whether an upload of `key` that never ended is of a dead attempt, or one that this process has given up."""
+        writers = [part for part in key.split("/") if part.partition("-")[0].isdecimal()]
+        return any(int(part.partition("-")[0]) < self._attempt or part.startswith(f"{self._writer}-") for part in writers)
 
     def _lose(self, job: _Job, lost: LostError) -> None:
         if lost.winner.attempt <= self._attempt:
@@ -240,3 +268,11 @@ class Uploader:
             if job is not None:
                 fields["path"] = str(job.folder)
             self._on_event(kind, step=None if job is None else job.step, **fields)
+
+
+def _mark(folder: Path) -> str:
+    """A word for the content of a sealed folder, so that no name ever stands for two contents: a request of a process that has died may still arrive."""
+    try:
+        return read_manifest(folder).content_mark
+    except UserError as error:
+        raise NotUploadableError(error.problems[0]) from error

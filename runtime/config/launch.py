@@ -34,6 +34,10 @@ class RecoverySection(Section):
         ge=0,
         description="Give up after this many deaths in a row by a signal (a kill, the memory killer, a preemption) with no newer sealed checkpoint between them. An error raised by the training code itself is never retried.",
     )
+    machines: bool | None = Field(
+        default=None,
+        description="Whether SkyPilot finds another machine when the rented one is lost: the run is a managed job then, watched by SkyPilot's jobs controller, which may be a small machine of its own. Default: for interruptible machines.",
+    )
     grace_s: float = Field(
         default=120.0,
         gt=0,
@@ -70,11 +74,26 @@ class LaunchConfig(Section):
     image: str | None = Field(default=None, description="Container image of the runtime; the project's own prepared image when unset.")
     storage: str | None = Field(
         default=None,
-        description="Where sealed checkpoints and the final model go while training continues, verified there: a folder or `file:///…`; `s3://BUCKET/PREFIX` (R2, MinIO and others with `?endpoint=https://HOST` or AWS_ENDPOINT_URL); `gs://BUCKET/PREFIX`; `az://CONTAINER/PREFIX` or `https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX`. The bucket must exist. Credentials come from the environment and are never part of the address. Unset on this machine: they stay in the output folder alone.",
+        description="Where sealed checkpoints and the final model go while training continues, verified there: a folder or `file:///…`; `s3://BUCKET/PREFIX` (R2, MinIO and others with `?endpoint=https://HOST` or AWS_ENDPOINT_URL); `gs://BUCKET/PREFIX`; `az://CONTAINER/PREFIX` or `https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX`; `hf://OWNER/NAME` (or `NAME@BRANCH/PREFIX`), a private repository of the Hugging Face Hub, made if need be, for runs on this machine alone: the Hub takes some 100 commits an hour, so it is never the only copy of a running training. A bucket must exist. Credentials come from the environment and are never part of the address. Unset on this machine: they stay in the output folder alone.",
+    )
+    upload_mb_per_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="The most this run sends to its `storage`, in 1e6 bytes a second, all files and threads together, averaged over pieces of 8 to 16 MiB. For a line that others need too; bringing a checkpoint back is not slowed. Uploads that take longer than the saves are apart are skipped for newer ones, and a save interval chosen by the run itself grows to what the line can take. Unset: as fast as it goes.",
+    )
+    keep_every_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="With `save_total_limit`: besides the newest so many, every sealed checkpoint whose step is a multiple of this is kept for good, here and in the `storage`. Unset: only the newest, and the best where `load_best_model_at_end` is set.",
     )
     max_cost_usd: float | None = Field(default=None, gt=0, description="The run is stopped at a sealed checkpoint before it costs more.")
     max_hours: float | None = Field(
         default=None, gt=0, description="The run is stopped at a sealed checkpoint after this many hours of wall time."
+    )
+    stall_minutes: float | None = Field(
+        default=60.0,
+        gt=0,
+        description="On a rented machine, stop the run when it has shown no sign of life (no step, no line of its log) for so many minutes: a hang is billed as work is. `null` waits for ever.",
     )
     secrets: list[str] = Field(
         default_factory=list,

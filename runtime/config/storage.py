@@ -10,19 +10,21 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from runtime.config.problem import Problem, UserError
 
-Kind = Literal["directory", "s3", "gs", "az"]
+Kind = Literal["directory", "s3", "gs", "az", "hf"]
 
 NAMES: dict[Kind, str] = {
     "directory": "a folder",
     "s3": "Amazon S3 and its kin (R2, MinIO, SeaweedFS)",
     "gs": "Google Cloud Storage",
     "az": "Azure Blob Storage",
+    "hf": "the Hugging Face Hub",
 }
 VARIABLES: dict[Kind, str] = {
     "directory": "",
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN and AWS_REGION where needed), or AWS_PROFILE, or a role of this machine",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS (the path of a key file), or `gcloud auth application-default login`, or a service account of this machine",
     "az": "AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN",
+    "hf": "HF_TOKEN (a token that writes), or log in with `hf auth login`",
 }
 SECRETS: dict[Kind, tuple[str, ...]] = {
     "directory": (),
@@ -44,11 +46,13 @@ SECRETS: dict[Kind, tuple[str, ...]] = {
         "AZURE_STORAGE_ACCOUNT_KEY",
         "AZURE_STORAGE_SAS_TOKEN",
     ),
+    "hf": ("HF_TOKEN",),
 }
 """Variables that hold or name credentials. A process that writes to such a store is handed them, others are not."""
 _KNOWN = ("file", "s3", "gs", "az", "https", "hf")
-_FIX = "write a path, file:///…, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX"
+_FIX = "write a path, file:///…, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX, hf://OWNER/NAME or https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX"
 _BLOB_HOST = re.compile(r"([a-z0-9]{3,24})\.blob\.[a-z0-9.-]+")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{1,221}")
 
 
@@ -65,6 +69,8 @@ class Address:
     """What all keys begin with, without slashes at its ends; may be empty."""
     endpoint: str = ""
     """Address of the server when it is not the provider's own."""
+    revision: str = ""
+    """The branch of a repository when it is not `main`."""
 
     def url(self, key: str = "") -> str:
         """The address of `key`, for people; `parse_address` reads it again as a store that begins there."""
@@ -74,6 +80,9 @@ class Address:
         """The address of an object by its whole name, prefix included."""
         if self.kind == "az" and _BLOB_HOST.fullmatch(self.endpoint.removeprefix("https://")):
             return f"{self.endpoint}/{self.bucket}/{quote(name)}".rstrip("/")
+        if self.kind == "hf":
+            branch = f"@{quote(self.revision, safe='')}" if self.revision else ""
+            return f"hf://{self.bucket}{branch}/{quote(name)}".rstrip("/")
         query = f"?endpoint={quote(self.endpoint, safe=':/')}" if self.endpoint else ""
         return f"{self.kind}://{self.bucket}/{quote(name)}".rstrip("/") + query
 
@@ -90,14 +99,7 @@ def parse_address(url: str) -> Address:
             return _folder(unquote(f"/{path}"), url)
         raise _wrong("a file address has three slashes and an absolute path", url, f"write file:///{rest}")
     if scheme == "hf":
-        raise UserError(
-            Problem(
-                code="unsupported",
-                message="hf:// addresses belong to the Hugging Face Hub, which is not a store for checkpoints yet",
-                place=url,
-                fix="use a folder or an object store; hub_model_id sends the finished model to the Hub",
-            )
-        )
+        return _repository(rest, url)
     if scheme not in _KNOWN:
         near = difflib.get_close_matches(scheme, _KNOWN, n=1)
         raise UserError(
@@ -133,15 +135,34 @@ def _bucket(scheme: str, url: str) -> Address:
     if not _BUCKET.fullmatch(bucket):
         raise _wrong(f"{bucket!r} is no name of a bucket or container", shown, _FIX)
     prefix = unquote(path).strip("/")
+    _require_plain(prefix, shown)
+    if parts.fragment:
+        raise _wrong("an address has no #part", shown, "write %23 for a # in a name")
+    return Address(kind=kind, bucket=bucket, prefix=prefix, endpoint=endpoint)
+
+
+def _repository(rest: str, url: str) -> Address:
+    owner, _, below = rest.partition("/")
+    repository, _, prefix = below.partition("/")
+    name, at, revision = repository.partition("@")
+    prefix = unquote(prefix).strip("/")
+    if (
+        owner in ("datasets", "spaces", "buckets")
+        or not (_HUB_NAME.fullmatch(owner) and _HUB_NAME.fullmatch(name))
+        or (at and not revision)
+    ):
+        raise _wrong("a repository of the Hub is OWNER/NAME", url, "write hf://OWNER/NAME or hf://OWNER/NAME@BRANCH/PREFIX")
+    _require_plain(prefix, url)
+    return Address(kind="hf", bucket=f"{owner}/{name}", prefix=prefix, revision=unquote(revision))
+
+
+def _require_plain(prefix: str, shown: str) -> None:
     if prefix and (any(part in ("", ".", "..") for part in prefix.split("/")) or re.search(r"[\x00-\x1f\x7f\\]", prefix)):
         raise _wrong(
             "the path below the bucket has an empty part, a dot part or a control character",
             shown,
             "write plain names between single slashes",
         )
-    if parts.fragment:
-        raise _wrong("an address has no #part", shown, "write %23 for a # in a name")
-    return Address(kind=kind, bucket=bucket, prefix=prefix, endpoint=endpoint)
 
 
 def _located(scheme: str, parts: SplitResult, shown: str) -> tuple[Kind, str, str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 from runtime.checkpoint.manifest import read_manifest
 from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.upload import Uploader
+from runtime.checkpoint.word import lasting_word
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.events import EventLog
 from runtime.training.stores import FINAL_WAIT_S, open_run_store
@@ -24,13 +25,14 @@ def deliver(config: Any, folders: Sequence[Path], *, events: EventLog, patience_
     run = manifest.run or Path(config.output_dir).expanduser().resolve().name
     store = open_run_store(config, run)
     assert store is not None
+    word = lasting_word(Path(config.output_dir).expanduser(), attempt=manifest.attempt)
     for folder in folders:
-        _send(store, folder, attempt=manifest.attempt, events=events, patience_s=patience_s)
+        _send(store, folder, attempt=manifest.attempt, word=word, events=events, patience_s=patience_s)
     return store.url()
 
 
-def _send(store: RunStore, folder: Path, *, attempt: int, events: EventLog, patience_s: float) -> None:
-    uploader = Uploader(store, attempt=attempt, on_event=events.append)
+def _send(store: RunStore, folder: Path, *, attempt: int, word: str, events: EventLog, patience_s: float) -> None:
+    uploader = Uploader(store, attempt=attempt, word=word, on_event=events.append)
     try:
         uploader.submit(folder)
         if uploader.flush(patience_s):

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runtime.config.beat import preemption_hours
 from runtime.model.adapter import adapter_state, changes_base, with_adapter
 from runtime.model.attention import compile_flex
 from runtime.model.liger import apply_liger
@@ -23,7 +24,7 @@ from runtime.training.chaos import Chaos, parse_chaos
 from runtime.training.compiling import compiler_settings
 from runtime.training.grokfast import grokfast_of
 from runtime.training.health import Improvement, LossWatch, Sweep
-from runtime.training.interval import SaveBeat, preemption_hours
+from runtime.training.interval import SaveBeat
 from runtime.training.job import Job
 from runtime.training.losses.choice import loss_of
 from runtime.training.optimizer import rates_of

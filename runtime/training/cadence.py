@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from runtime.config.beat import steps_between
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cadence:
@@ -14,6 +16,8 @@ class Cadence:
 
     `timed_saves`: the clock decides when to save, and nothing else. `save_best` saves whenever an evaluation is the best so far. The last step is
     evaluated and saved whatever the beat. `lowered`: the micro batch is smaller than the recipe's, because that one did not fit.
+    `counted_for`: the processes that the steps were counted for, those the run began with. `length_group`: how many rows are shuffled together where
+    they are grouped by length; 0 for as many as one process sees in a step.
     """
 
     total_steps: int
@@ -27,6 +31,8 @@ class Cadence:
     micro_batch_size: int
     gradient_accumulation_steps: int
     lowered: bool = False
+    counted_for: int = 1
+    length_group: int = 0
 
     @property
     def epochs(self) -> float:
@@ -61,15 +67,20 @@ def cadence_of(config: Any, *, rows: int, world_size: int, evaluates: bool, time
         total_steps=total,
         steps_per_epoch=steps_per_epoch,
         logging_steps=config.logging_steps or max(min(int(0.005 * total), 10), 1),
-        eval_steps=_beat(config.eval_steps, config.evals_per_epoch, config.eval_strategy, total, steps_per_epoch) if evaluates else 0,
+        eval_steps=steps_between(
+            config.eval_steps, config.evals_per_epoch, config.eval_strategy, total=total, steps_per_epoch=steps_per_epoch
+        )
+        if evaluates
+        else 0,
         save_steps=0
         if timed_saves or config.save_strategy == "best"
-        else _beat(config.save_steps, config.saves_per_epoch, config.save_strategy, total, steps_per_epoch),
+        else steps_between(config.save_steps, config.saves_per_epoch, config.save_strategy, total=total, steps_per_epoch=steps_per_epoch),
         save_best=evaluates and (config.save_strategy == "best" or bool(config.load_best_model_at_end)),
         save_first=bool(config.save_first_step),
         timed_saves=timed_saves,
         micro_batch_size=micro,
         gradient_accumulation_steps=accumulation,
+        counted_for=world_size,
     )
 
 
@@ -85,15 +96,3 @@ def smaller_micro_batches(cadence: Cadence, *, rows: int, world_size: int, drop_
         made = replace(cadence, micro_batch_size=smaller, gradient_accumulation_steps=accumulation * micro // smaller, lowered=True)
         if not drop_last or max(1, math.ceil(rows // (smaller * world_size) / made.gradient_accumulation_steps)) == cadence.steps_per_epoch:
             yield made
-
-
-def _beat(every: int | float | None, per_epoch: int | None, strategy: str | None, total: int, steps_per_epoch: int) -> int:
-    if strategy == "no" or per_epoch == 0:
-        return 0
-    if strategy == "epoch":
-        return steps_per_epoch
-    if every:
-        return max(1, math.ceil(every * total)) if every < 1 else int(every)
-    if per_epoch:
-        return max(1, steps_per_epoch // per_epoch)
-    return steps_per_epoch

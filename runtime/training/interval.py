@@ -2,57 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-# Saving more often than once a minute gains less than a restart costs; half an hour is as much as anyone wants to do again.
-SHORTEST_S = 60.0
-LONGEST_S = 1800.0
-# For machines nothing is known about: the middle of public spot traces, which go from 0.7 to 24 hours (skypilot-org/spot-traces; Bamboo, 2021-23).
-DEFAULT_PREEMPTION_H = 4.0
-VARIABLE = "LAUNCHER_PREEMPTION_H"
+from runtime.config.beat import first_save_s, save_interval_s
+
 # How much the newest save counts against those before: the first is often slow, and stores and disks change their mood.
 _NEWEST = 0.5
 # A change smaller than this is not worth a word.
 _NOTABLE = 0.1
 
 
-def save_interval_s(save_s: float, preemption_h: float, *, send_s: float = 0.0) -> float:
-    """Seconds of training between two saves: sqrt(2 C M), within sensible bounds.
-
-    J. W. Young, "A first order approximation to the optimum checkpoint interval", 1974. `save_s` (C) is how long a save holds training up,
-    `preemption_h` (M) the mean hours between two preemptions. At least SHORTEST_S, at most LONGEST_S and half of M, where the formula stops to
-    hold. `send_s` is how long an upload takes: a checkpoint made before the last one has left is made in vain, so it is a lower bound over all.
-    Raises ValueError unless `preemption_h` is positive and the times are not negative.
-    """
-    if not (preemption_h > 0 and save_s >= 0 and send_s >= 0):
-        raise ValueError(f"no interval for saves of {save_s} s sent in {send_s} s and {preemption_h} h between preemptions")
-    mean_s = preemption_h * 3600
-    best = math.sqrt(2 * save_s * mean_s)
-    return max(min(max(best, SHORTEST_S), LONGEST_S, mean_s / 2), send_s)
-
-
-def preemption_hours(config: Any, environment: Mapping[str, str]) -> float | None:
-    """Mean hours between preemptions to save against; None where the recipe says when to save, or a run has neither a store nor the risk.
-
-    The recipe's own figure wins over the one the launcher gives with the machine.
-    """
-    if not _leaves_it_open(config):
-        return None
-    given = config.launch.preemption_h or _positive(environment.get(VARIABLE))
-    return given or (DEFAULT_PREEMPTION_H if config.launch.spot or config.launch.storage else None)
-
-
 class SaveBeat:
-    """When the next save is due. The first comes after SHORTEST_S, to see that saving works and what it costs; each measured one moves the next.
+    """When the next save is due. The first comes soon, to see that saving works and what it costs; each measured one moves the next.
 
     It decides by the clock, so the main process asks it and tells the others. Nothing that is trained depends on it.
     """
 
     def __init__(self, *, preemption_h: float, emit: Callable[..., None], clock: Callable[[], float] = time.monotonic) -> None:
-        self.interval_s = min(SHORTEST_S, preemption_h * 1800)
+        self.interval_s = first_save_s(preemption_h)
         self._preemption_h = preemption_h
         self._emit = emit
         self._clock = clock
@@ -79,15 +47,3 @@ class SaveBeat:
             self._emit(
                 "save_interval", step, seconds=round(self.interval_s, 1), save_s=round(self._save_s, 4), mtbp_h=round(self._preemption_h, 3)
             )
-
-
-def _leaves_it_open(config: Any) -> bool:
-    return config.save_steps is None and config.saves_per_epoch is None and config.save_strategy is None
-
-
-def _positive(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if value > 0 and math.isfinite(value) else None

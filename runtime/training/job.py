@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runtime.config.beat import VARIABLE as PREEMPTION_H
 from runtime.events import EventLog
 from runtime.training.folder import RunFolder
-from runtime.training.interval import VARIABLE as PREEMPTION_H
 from runtime.training.preemption.choice import ENDPOINT, VARIABLE
 from runtime.training.processes import Rank
 from runtime.training.progress import Progress

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from runtime.config.problem import ExitCode, Problem, UserError
+from runtime.expectation import expected_peak_gib
 from runtime.training.cadence import Cadence, smaller_micro_batches
 from runtime.training.lisa import Lisa
 from runtime.training.meter import Meter, meter_of
@@ -81,7 +82,8 @@ class Probe:
     def _tell(self, trainer: RunTrainer, cadence: Cadence, need: Need, meter: Meter, *, seconds: float, fits: bool) -> None:
         job, given = self._job, trainer.session.cadence
         between = " of" if fits else ", and there are"
-        job.progress.say(f"probe: {_needs(need)}{between} {need.room / _GIB:.1f} GiB")
+        expected = expected_peak_gib(job.surroundings.state_dir) if cadence is given and not given.lowered else None
+        job.progress.say(f"probe: {_needs(need)}{between} {need.room / _GIB:.1f} GiB{_against(need, expected)}")
         if not fits:
             return
         if need.share > 1:
@@ -97,6 +99,7 @@ class Probe:
             micro_batch=cadence.micro_batch_size,
             peak_gib=round(need.peak / _GIB, 3),
             room_gib=round(need.room / _GIB, 3),
+            expected_gib=expected,
             seconds=round(seconds, 3),
             tokens=need.tokens,
             lowered_from=given.micro_batch_size if cadence is not given else None,
@@ -152,6 +155,13 @@ def _needs(need: Need, *, tokens: bool = False) -> str:
         case _:
             what = f"one step of {rows}"
     return f"{what} needs {more}{need.peak / _GIB:.1f} GiB"
+
+
+def _against(need: Need, expected_gib: float | None) -> str:
+    """How far off the estimate was, which later estimates are corrected by; empty where there was none, or where nothing was measured to its end."""
+    if expected_gib is None or not need.ended:
+        return ""
+    return f"; {expected_gib:.1f} GiB were expected ({need.peak / _GIB / expected_gib - 1:+.0%})"
 
 
 def _refusal(config: Any, cadence: Cadence, given: Cadence, need: Need, meter: Meter) -> Problem:

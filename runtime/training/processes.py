@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.record import write_atomic
+from runtime.training.nodes import Nodes
 
 if TYPE_CHECKING:
     import torch
@@ -179,7 +180,7 @@ def _agent() -> None:
     # A dead process is reported by the parent in one sentence; torchrun's own report is a page.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
-        main(["--standalone", "--nproc-per-node", count, "--module", "runtime", *arguments])
+        main([*Nodes.of(os.environ).meeting, "--nproc-per-node", count, "--module", "runtime", *arguments])
     except BaseException as error:
         if isinstance(error, SystemExit) and error.code in (0, None):
             raise

@@ -26,7 +26,7 @@ Emit = Callable[..., None]
 
 
 class Saver:
-    """Seals what the run writes. `limit` checkpoints are kept, the newest always among them; `uploader` is None without a store, `copies` without a Hub to copy to."""
+    """Seals what the run writes. `limit` checkpoints are kept, the newest always among them, and those of steps that `every` divides; `uploader` is None without a store, `copies` without a Hub to copy to."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Saver:
         run: str = "",
         attempt: int = 1,
         limit: int | None = None,
+        every: int | None = None,
         uploader: Uploader | None = None,
         copies: HubCopies | None = None,
     ) -> None:
@@ -54,6 +55,7 @@ class Saver:
         self._run = run
         self._attempt = attempt
         self._limit = limit
+        self._every = every
         self._uploader = uploader
         self._copies = copies
 
@@ -88,7 +90,7 @@ class Saver:
             self.blocking_s = time.monotonic() - started
             if self._rank.is_main:
                 held = stack.pop_all()
-                kept = Keep(last=self._limit, best=frozenset() if keep is None else frozenset({keep}))
+                kept = Keep(last=self._limit, every=self._every, best=frozenset() if keep is None else frozenset({keep}))
                 self._sealing.start(lambda: self._seal_checkpoint(held, staging, step, kept, started=started, sends=sends))
 
     def settle(self) -> None:

@@ -90,6 +90,10 @@ class Session:
             "eval_loss": self.eval_loss,
             "plugins": self.hooks.state(),
             "micro_batch_size": self.cadence.micro_batch_size,
+            "gradient_accumulation_steps": self.cadence.gradient_accumulation_steps,
+            "processes": self.rank.world_size,
+            "counted_for": self.cadence.counted_for,
+            "length_group": self.cadence.length_group or self.cadence.micro_batch_size * self.cadence.gradient_accumulation_steps,
         }
 
     def load(self, folder: Path) -> None:

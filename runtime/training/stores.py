@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
-from runtime.checkpoint.lease import Lease
-from runtime.checkpoint.patience import patiently
+from runtime.checkpoint.bandwidth import bandwidth
+from runtime.checkpoint.lease import TTL_S, Lease
 from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.upload import Uploader
+from runtime.checkpoint.word import lasting_word
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.training.job import Job
+from runtime.training.outage import Outage
 
 # How long the end of a run waits for what is still being sent, seconds.
 FINAL_WAIT_S = 3600.0
@@ -24,7 +27,19 @@ def open_run_store(config: Any, run: str) -> RunStore | None:
         return None
     from runtime.checkpoint.store import open_store
 
-    return RunStore(store=open_store(config.launch.storage), run=run)
+    limit = bandwidth(config.launch.upload_mb_per_s)
+    return RunStore(store=open_store(config.launch.storage, bandwidth=limit), run=run)
+
+
+def watched_store(job: Job) -> RunStore | None:
+    """As `open_run_store`, for a training: it has patience with a store that does not answer, and says so."""
+    store = open_run_store(job.config, job.run)
+    if store is None:
+        return None
+    outage = Outage(say=job.progress.say, emit=job.emit, called_off=lambda: job.stop.requested)
+    if job.events is not None:
+        job.events.listeners.append(outage.hear)
+    return replace(store, patience=outage.patience)
 
 
 @contextmanager
@@ -34,9 +49,10 @@ def sending(job: Job, store: RunStore | None) -> Iterator[Uploader | None]:
         yield None
         return
     # What the store honours, and whether it lets us write, is found out before hours of training depend on it.
-    patiently(lambda: store.store.capabilities, store.url())
+    store.patiently(lambda: store.store.capabilities)
     attempt = job.surroundings.attempt
-    uploader = Uploader(store, attempt=attempt, on_event=job.emit, lease=Lease(store, attempt=attempt))
+    word = lasting_word(job.folder.path, attempt=attempt)
+    uploader = Uploader(store, attempt=attempt, word=word, on_event=job.emit, lease=Lease(store, attempt=attempt, ttl_s=_lease_s(store)))
     try:
         yield uploader
     except BaseException:
@@ -45,6 +61,11 @@ def sending(job: Job, store: RunStore | None) -> Iterator[Uploader | None]:
     finally:
         uploader.close()
         _send_notes(job, store)
+
+
+def _lease_s(store: RunStore) -> float:
+    """How long the lease holds unrenewed: each renewal is a commit where changes are, and the Hub takes only so many an hour."""
+    return 6 * TTL_S if store.store.capabilities.commits else TTL_S
 
 
 def await_sent(job: Job, uploader: Uploader | None, *, patience_s: float) -> bool:
@@ -68,7 +89,12 @@ def require_sent(job: Job, uploader: Uploader | None) -> None:
             path="launch.storage",
             place=str(job.config.launch.storage),
             message=f"the model is trained and sealed in {job.folder.final}, but the store did not take it",
-            fix="see upload_retry in events.jsonl; run the same command again to send it",
+            fix="see upload_retry in events.jsonl; "
+            + (
+                f"`launcher publish {job.run}` sends it again"
+                if job.surroundings.run is not None
+                else "run the same command again to send it"
+            ),
         ),
         exit_code=ExitCode.NOT_VERIFIED,
     )

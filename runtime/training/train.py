@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.checkpoint.staging import sweep_staging
+from runtime.config.beat import preemption_hours
 from runtime.config.load import config_hash, dump_yaml
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.events import EventLog
@@ -21,17 +22,18 @@ from runtime.publish.card import Facts
 from runtime.training.cadence import Cadence, cadence_of
 from runtime.training.failure import explain
 from runtime.training.folder import RunFolder, claimed, write_config
-from runtime.training.interval import preemption_hours
 from runtime.training.job import Job, Surroundings
+from runtime.training.nodes import Nodes, bring_start
 from runtime.training.preemption.watching import watching
 from runtime.training.processes import Rank, read_verdict, write_verdict
 from runtime.training.progress import Progress, duration
 from runtime.training.pushes import await_copies, copying, open_repository, push_data, push_final
 from runtime.training.quiet import quiet_libraries
+from runtime.training.rescale import made_by, rescaled, sentence
 from runtime.training.resume import Start, find_start
 from runtime.training.saving import Saver
 from runtime.training.stop import StopNow, StopRequest
-from runtime.training.stores import STOP_WAIT_S, await_sent, open_run_store, require_sent, sending
+from runtime.training.stores import STOP_WAIT_S, await_sent, open_run_store, require_sent, sending, watched_store
 
 if TYPE_CHECKING:
     from runtime.data.prepare import Prepared
@@ -150,15 +152,23 @@ def _train(job: Job) -> ExitCode:
     prepared = _prepare(job, tokenizer)
     evaluates = prepared.validation is not None and len(prepared.validation) > 0
     timed_saves = preemption_hours(config, job.surroundings.notices) is not None
-    cadence = cadence_of(config, rows=len(prepared.train), world_size=rank.world_size, evaluates=evaluates, timed_saves=timed_saves)
 
     hashed = config_hash(config)
-    store = open_run_store(config, job.run) if rank.is_main else None
+    store = watched_store(job) if rank.is_main else None
     start: Start = rank.share(
         find_start(config, folder, supervised=job.surroundings.run is not None, stores=[store] if store else [], config_hash=hashed)
         if rank.is_main
         else None
     )
+    nodes = Nodes.of(os.environ)
+    bring_start(start, rank, nodes, open_run_store(config, job.run) if nodes.rank > 0 else None)
+    rows = len(prepared.train)
+    made = made_by(start.checkpoint, config, rows=rows)
+    counted_for = rank.world_size if made is None else made.counted_for
+    cadence = cadence_of(config, rows=rows, world_size=counted_for, evaluates=evaluates, timed_saves=timed_saves)
+    cadence = rescaled(cadence, made, rows=rows, world_size=rank.world_size, drop_last=bool(config.dataloader_drop_last))
+    if line := sentence(made, cadence, world_size=rank.world_size):
+        job.progress.say(line)
     cadence = kept_cadence(config, cadence, start.checkpoint, rows=len(prepared.train), world_size=rank.world_size)
     for warning in start.warnings:
         job.progress.say(f"warning: {warning}")
@@ -179,6 +189,7 @@ def _train(job: Job) -> ExitCode:
             run=job.run,
             attempt=job.surroundings.attempt,
             limit=config.save_total_limit,
+            every=config.launch.keep_every_steps,
             uploader=uploader,
             copies=copies,
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainerState
+from transformers import Trainer, TrainerState, set_seed
 
 from runtime.model.adapter import load_adapter_weights, save_adapter
 from runtime.model.rows import hold
@@ -127,7 +127,7 @@ class RunTrainer(Trainer):
             return super()._get_train_sampler(train_dataset)
         grouped = strategy == "group_by_length"
         lengths = [len(ids) for ids in rows["input_ids"]] if grouped else None
-        group = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        group = self.session.cadence.length_group or self.args.train_batch_size * self.args.gradient_accumulation_steps
         self._order = EpochOrder(len(rows), seed=self.args.seed, lengths=lengths, group=group)
         return self._order
 
@@ -301,6 +301,15 @@ class RunTrainer(Trainer):
             load_adapter_weights(target, Path(resume_from_checkpoint))
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        rank = self.session.rank
+        own = "rng_state.pth" if rank.world_size == 1 else f"rng_state_{rank.index}.pth"
+        if checkpoint is not None and not (Path(checkpoint) / own).is_file():
+            # Made by another number of processes. Whatever is drawn from here on depends on the seed, the step and the process, and on nothing else.
+            set_seed((self.args.seed * 1_000_003 + self.state.global_step * 4_099 + rank.index) % 2**32)
+            return
+        super()._load_rng_state(checkpoint)
 
     def load_weights(self, checkpoint: Path) -> None:
         """Replace the present weights by those of a sealed checkpoint, the ones to use where an optimizer trains others."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from object_servers import ObjectServer
+from object_servers import ObjectServer, go_online
 
 from runtime.checkpoint.layout import step_folder
 from runtime.checkpoint.manifest import read_manifest, verify
@@ -19,7 +19,7 @@ from runtime.checkpoint.stored import RunStore, verify_stored
 from runtime.checkpoint.storing import LostError, seal_in_store
 from runtime.config.problem import ExitCode, UserError
 
-KINDS = ("directory", "seaweedfs", "juicefs", "moto", "fakegcs", "azurite")
+KINDS = ("directory", "seaweedfs", "juicefs", "moto", "fakegcs", "azurite", "hub")
 
 
 @pytest.fixture(params=KINDS)
@@ -30,6 +30,7 @@ def place(
         return RunStore(store=open_store(str(tmp_path / "store")), run="run")
     server = object_server(request.param)
     set_variables(monkeypatch, server.variables)
+    go_online(monkeypatch, request.param)
     return RunStore(store=open_store(f"{server.address}/{uuid4()}"), run="run")
 
 

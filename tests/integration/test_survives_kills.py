@@ -1,4 +1,4 @@
-"""The demo's training process is killed eight times, or twenty with LONG_TESTS set, some of them while it writes a checkpoint, and ends with the weights of an undisturbed run."""
+"""The demo's training process is killed five times, or twenty with LONG_TESTS set, some of them while it writes a checkpoint, and ends with the weights of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import xxhash
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = 20 if os.environ.get("LONG_TESTS") else 8
+KILLS = 20 if os.environ.get("LONG_TESTS") else 5
 DEADLINE_S = 900
 # The demo with smaller steps and more checkpoints. The kills cannot add up to its end: none of them comes later than 14 steps into a life, and a life goes
 # on from the last checkpoint.

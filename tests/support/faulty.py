@@ -7,10 +7,11 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from runtime.checkpoint.checksum import Digest, digest_bytes
+from runtime.checkpoint.checksum import Digest, digest_bytes, digest_file
 from runtime.checkpoint.directory import DirectoryStore
 from runtime.checkpoint.disk import disk_error
 from runtime.checkpoint.store import Capabilities, Stat
@@ -30,7 +31,13 @@ class FaultyStore:
         self._chance = random.Random(seed)
         self._lock = threading.Lock()
 
-    def put_file(self, key: str, source: Path) -> Digest:
+    def put_file(self, key: str, source: Path, *, origin: str | None = None) -> Digest:
+        if origin is not None and self._inner.stat(origin) is not None:
+            fault = self._draw("fail", "late", "slow", "full", "byte")
+            content = b"".join(self._inner.read(origin))
+            self._inner.put_bytes(key, _spoilt(content) if fault == "byte" else content)
+            self._late(fault)
+            return replace(digest_file(source), copied=True)
         fault = self._draw("fail", "late", "slow", "full", "half", "byte", "vanish")
         if fault in ("half", "byte"):
             content = source.read_bytes()
@@ -77,6 +84,9 @@ class FaultyStore:
         fault = self._draw("fail", "late", "slow")
         self._inner.delete(key)
         self._late(fault)
+
+    def drop_unfinished(self, prefix: str, dropped: Callable[[str], bool]) -> None:
+        self._draw("fail", "slow")
 
     def url(self, key: str = "") -> str:
         return self._inner.url(key)

@@ -7,7 +7,8 @@ answers up to the first request that has none; two paths that lead to the same s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,15 +17,15 @@ from runtime.checkpoint.store import Capabilities, Stat, Store
 
 Content = Mapping[str, bytes]
 Program = Callable[[Store], object]
-CHANGES = frozenset({"put", "create", "replace", "delete"})
+CHANGES = frozenset({"put", "create", "replace", "delete", "copy"})
 DEAD = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request of a store; `content` is what is written, or the version that is to be replaced and what by."""
+    """One request of a store; `content` is what is written, `version` the one that is to be replaced, or the key that is to be copied."""
 
-    kind: Literal["put", "create", "replace", "delete", "get", "list", "stat"]
+    kind: Literal["put", "create", "replace", "delete", "get", "list", "stat", "copy"]
     key: str
     content: bytes = b""
     version: str = ""
@@ -49,6 +50,9 @@ def answer(held: Content, request: Request) -> tuple[Content, object]:
             return held, tuple(_stat(key, held[key]) for key in sorted(held) if key.startswith(request.key))
         case "delete":
             return {key: content for key, content in held.items() if key != request.key}, None
+        case "copy":
+            origin = held.get(request.version)
+            return (held, FileNotFoundError) if origin is None else ({**held, request.key: origin}, None)
         case "create" if present is not None:
             return held, FileExistsError
         case "replace" if present is None or _version(present) != request.version:
@@ -65,8 +69,12 @@ class ScriptedStore:
         self._asked = asked
         self._over = False
 
-    def put_file(self, key: str, source: Path) -> Digest:
+    def put_file(self, key: str, source: Path, *, origin: str | None = None) -> Digest:
         content = source.read_bytes()
+        if origin is not None:
+            with suppress(FileNotFoundError):
+                self._ask(Request("copy", key, version=origin))
+                return replace(digest_bytes(content), copied=True)
         self._ask(Request("put", key, content))
         return digest_bytes(content)
 
@@ -93,6 +101,8 @@ class ScriptedStore:
 
     def delete(self, key: str) -> None:
         self._ask(Request("delete", key))
+
+    def drop_unfinished(self, prefix: str, dropped: Callable[[str], bool]) -> None: ...
 
     def url(self, key: str = "") -> str:
         return f"memory://{key}"

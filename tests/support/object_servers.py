@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -33,6 +34,8 @@ class ObjectServer:
     """`s3://tests`; a test adds a prefix of its own."""
     variables: dict[str, str] = field(default_factory=dict)
     """What the environment must hold to use it."""
+    endpoint: str = ""
+    """`http://127.0.0.1:PORT`."""
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +136,7 @@ def _fakegcs(folder: Path) -> Iterator[ObjectServer]:
     command = [str(wrapper._server._get_binary_path()), "-scheme", "http", "-backend", "memory", "-host", "127.0.0.1"]
     with _process([*command, "-port", str(port), "-external-url", url], folder, f"{url}/storage/v1/b"):
         storage.Client(project="tests", credentials=AnonymousCredentials(), client_options={"api_endpoint": url}).create_bucket("tests")
-        yield ObjectServer("fakegcs", "gs://tests", {"STORAGE_EMULATOR_HOST": url})
+        yield ObjectServer("fakegcs", "gs://tests", {"STORAGE_EMULATOR_HOST": url}, url)
 
 
 @contextmanager
@@ -146,10 +149,36 @@ def _azurite(folder: Path) -> Iterator[ObjectServer]:
     with _process(command, folder, f"http://127.0.0.1:{port}"):
         connection = f"DefaultEndpointsProtocol=http;AccountName={AZURE_ACCOUNT};AccountKey={AZURE_KEY};BlobEndpoint={endpoint};"
         blob.BlobServiceClient.from_connection_string(connection).create_container("tests")
-        yield ObjectServer("azurite", "az://tests", {"AZURE_STORAGE_CONNECTION_STRING": connection})
+        yield ObjectServer("azurite", "az://tests", {"AZURE_STORAGE_CONNECTION_STRING": connection}, endpoint.rpartition("/")[0])
 
 
-_STARTS = {"seaweedfs": _seaweedfs, "juicefs": _juicefs, "moto": _moto, "fakegcs": _fakegcs, "azurite": _azurite}
+@contextmanager
+def _hub(folder: Path) -> Iterator[ObjectServer]:
+    """The Hub's stand-in, in this process; a store makes its repository itself."""
+    del folder
+    pytest.importorskip("huggingface_hub", reason="not installed: pip install huggingface_hub")
+    if importlib.util.find_spec("httpx2") is None:
+        pytest.skip("the Hub's client here is an older one")
+    spec = importlib.util.spec_from_file_location("hub_server", Path(__file__).resolve().parent.parent / "hub_server.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault("hub_server", module)
+    spec.loader.exec_module(module)
+    with module.running() as (server, endpoint):
+        yield ObjectServer("hub", "hf://tester/tests", {"HF_ENDPOINT": endpoint, "HF_TOKEN": server.token})
+
+
+def go_online(patch: pytest.MonkeyPatch, kind: str) -> None:
+    """The Hub's client reads its settings once, and tests run without it: let it ask the server of this test."""
+    if kind == "hub":
+        from huggingface_hub import constants
+
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+
+
+_STARTS = {"hub": _hub, "seaweedfs": _seaweedfs, "juicefs": _juicefs, "moto": _moto, "fakegcs": _fakegcs, "azurite": _azurite}
 
 
 def _s3(kind: str, url: str) -> ObjectServer:
@@ -170,7 +199,7 @@ def _s3(kind: str, url: str) -> ObjectServer:
     client.put_object(Bucket="tests", Key="ready", Body=b"yes")
     client.delete_object(Bucket="tests", Key="ready")
     variables = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_METADATA_DISABLED": "true"}
-    return ObjectServer(kind, "s3://tests", variables)
+    return ObjectServer(kind, "s3://tests", variables, url)
 
 
 def _program(name: str, package: str, how: str = "pip install") -> str:
@@ -213,8 +242,13 @@ def _process(command: list[str], folder: Path, url: str, variables: dict[str, st
             time.sleep(0.1)
         yield
     finally:
+        died = process.poll()
         process.kill()
         process.wait()
+    if died is not None:
+        pytest.fail(
+            f"{command[0]} ended by itself with {died}, and what was tested on it says nothing: {log.read_text(errors='replace')[-2000:]}"
+        )
 
 
 def _answers(url: str) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from runtime.checkpoint.hub import use_plain_http_where_needed
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.publish.hub.asking import OnRetry, ask
 from runtime.publish.hub.repository import Repository
@@ -64,7 +65,9 @@ def push(
         left = max(0.0, until - time.monotonic())
         return ask(work, repository, patience_s=left, on_retry=on_retry, cancelled=cancelled, sleep=sleep, over_newer=over_newer)
 
-    patiently(lambda: _without_xet_where_absent(repository))
+    patiently(
+        lambda: use_plain_http_where_needed(repository.endpoint, repository.kind, repository.id, repository.revision, repository.token)
+    )
     return patiently(lambda: _attempt(repository, contents, patiently, message=message, stale=stale), over_newer=True)
 
 
@@ -148,22 +151,6 @@ class _Content:
                     digest.update(chunk)
             self._git = digest.hexdigest()
         return self._git
-
-
-def _without_xet_where_absent(repository: Repository) -> None:
-    """Have the client send files over plain HTTP to an endpoint without the storage of huggingface.co, which it does not find out by itself."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session, hf_raise_for_status
-
-    if constants.HF_HUB_DISABLE_XET or repository.endpoint == constants._HF_DEFAULT_ENDPOINT:
-        return
-    url = f"{repository.endpoint}/api/{repository.kind}s/{repository.id}/xet-write-token/{repository.revision}"
-    headers = {"authorization": f"Bearer {repository.token}"} if repository.token else {}
-    answered = get_session().get(url, headers=headers)
-    if answered.status_code == 404:
-        constants.HF_HUB_DISABLE_XET = True
-    else:
-        hf_raise_for_status(answered)
 
 
 def _differing(repository: Repository, names: list[str], commit: str) -> Problem:

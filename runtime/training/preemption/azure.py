@@ -1,7 +1,7 @@
 """Microsoft's notices: scheduled events of the instance metadata service.
 
 Source: "Azure Metadata Service: Scheduled Events for Linux VMs", Microsoft Learn, read 2024: at least 30 seconds ahead of a preemption, to be asked
-for every second; the first question may take two minutes.
+for every second; the first question may take two minutes. An event is not acknowledged: that would only bring the end forward.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from runtime.events import read_events
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
-DEADLINE_S = 300
+DEADLINE_S = 600
 SHORT: dict[str, Any] = {"max_steps": 90, "save_steps": 5, "val_set_size": 0, "eval_steps": None, "logging_steps": 5}
 
 

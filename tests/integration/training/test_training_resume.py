@@ -123,13 +123,43 @@ def test_a_finished_run_trains_no_further_step(recipe: Callable[..., Path]) -> N
     assert len([event for event in events(path) if event["kind"] == "loss"]) == trained == 12
 
 
-def test_retention_keeps_the_newest_and_the_best(recipe: Callable[..., Path]) -> None:
-    path = recipe(save_steps=2, eval_steps=2, save_total_limit=2, learning_rate=1.0, load_best_model_at_end=True)
+def test_retention_keeps_the_newest_every_sixth_and_the_best(recipe: Callable[..., Path]) -> None:
+    path = recipe(
+        save_steps=2, eval_steps=2, save_total_limit=2, learning_rate=1.0, load_best_model_at_end=True, launch={"keep_every_steps": 6}
+    )
     assert run(path) == ExitCode.OK
     evaluated = {event["step"]: event["loss"] for event in events(path) if event["kind"] == "eval"}
     best = min(evaluated, key=lambda step: evaluated[step])
     kept = {int(folder.name.removeprefix("step-")) for folder in (path.with_suffix("") / "checkpoints").iterdir()}
-    assert kept == {10, 12, best}
+    assert kept == {6, 10, 12, best}
     final = {file.path: file.checksum for file in read_manifest(path.with_suffix("") / "final").files}
     there = {file.path: file.checksum for file in read_manifest(path.with_suffix("") / "checkpoints" / f"step-{best:08d}").files}
     assert final["model.safetensors"] == there["model.safetensors"]
+
+
+@pytest.mark.skipif(
+    not os.environ.get("LONG_TESTS"), reason="half a minute; LONG_TESTS=1 runs it, and tests/unit/training/test_rescale.py the reckoning"
+)
+def test_a_checkpoint_goes_on_with_other_processes(recipe: Callable[..., Path]) -> None:
+    """One process, then two, then one again: every step has the rows and, but for rounding, the loss it would have had."""
+    values: dict[str, Any] = {"micro_batch_size": 8, "gradient_accumulation_steps": 1, "max_steps": 8, "save_steps": 2, "eval_steps": None}
+    values |= {"val_set_size": 0, "logging_steps": 1, "lr_scheduler": "constant", "warmup_steps": 0}
+    one = recipe("one", **values)
+    assert run(one) == ExitCode.OK
+    first, second = (
+        path.with_suffix("") / "checkpoints" / step for path, step in ((one, "step-00000004"), (one.with_name("two"), "step-00000006"))
+    )
+    two = recipe("two", **values, resume_from_checkpoint=str(first), launch={"processes": 2})
+    done = run_apart(two, LAUNCHER_RUN_DIR="")
+    assert done.returncode == 0, done.stderr
+    assert "each step trains the same 8 rows" in done.stderr
+    assert read_manifest(second).world_size == 2
+    back = recipe("back", **values, resume_from_checkpoint=str(second))
+    assert run(back) == ExitCode.OK
+    expected = {event["step"]: event for event in events(one) if event["kind"] == "loss"}
+    for path, steps in ((two, range(5, 9)), (back, range(7, 9))):
+        found = {event["step"]: event for event in events(path) if event["kind"] == "loss"}
+        assert sorted(found) == list(steps)
+        for step in steps:
+            assert found[step]["loss"] == pytest.approx(expected[step]["loss"], abs=2e-3)
+            assert found[step]["tokens"] == expected[step]["tokens"], "the same rows have the same number of tokens"

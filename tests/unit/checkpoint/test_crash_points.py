@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runtime.checkpoint import storing
+from runtime.checkpoint.checksum import THREADS
 from runtime.checkpoint.directory import DirectoryStore
 from runtime.checkpoint.fetching import copy_sealed
 from runtime.checkpoint.manifest import read_manifest, verify
@@ -127,11 +129,14 @@ def check_stored(place: RunStore, step: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("threads", [1, storing.THREADS])
+@pytest.mark.parametrize("threads", [1, THREADS])
 def test_seal_in_a_directory_store(
     sealed: Make, tmp_path: Path, reset: Callable[[], None], deaths: Any, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storing, "THREADS", threads)
+    found = DirectoryStore.capabilities.func
+    limited = cached_property(lambda store: replace(found(store), together=threads))
+    limited.__set_name__(DirectoryStore, "capabilities")
+    monkeypatch.setattr(DirectoryStore, "capabilities", limited)
     folder = sealed(50, checkpoints=tmp_path / "work" / "checkpoints")
     root = tmp_path / "work" / "store"
 

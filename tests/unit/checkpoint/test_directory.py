@@ -36,7 +36,7 @@ def test_paths_and_file_urls_open_a_folder(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("url", "code", "words"),
     [
-        ("hf://user/model", "unsupported", "Hugging Face"),
+        ("hf://model", "wrong-type", "OWNER/NAME"),
         ("ftp://host/x", "unknown-name", "ftp://"),
         ("file://data/x", "wrong-type", "three slashes"),
         ("file://", "wrong-type", "three slashes"),

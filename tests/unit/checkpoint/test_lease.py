@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from interleaving import Content, Explorer, HeldStore, Program, Request
 
 from runtime.checkpoint.directory import DirectoryStore
-from runtime.checkpoint.lease import FencedError, Holder, Lease
+from runtime.checkpoint.lease import FencedError, Holder, Lease, parse_holder
 from runtime.checkpoint.store import Capabilities, Store, get_bytes
 from runtime.checkpoint.stored import RunStore
 
@@ -34,7 +35,9 @@ def lease(place: RunStore, attempt: int, **options: Any) -> Lease:
 
 
 def holder(place: RunStore) -> Holder:
-    return Holder.model_validate_json(get_bytes(place.store, KEY, limit=10_000))
+    found = parse_holder(get_bytes(place.store, KEY, limit=10_000))
+    assert found is not None
+    return found
 
 
 def age(place: RunStore, seconds: float) -> None:
@@ -130,6 +133,37 @@ def test_a_lost_or_unreadable_lease_is_written_again(place: RunStore) -> None:
     place.store.put_bytes(KEY, b'{"attempt": "x"}')
     held.hold()
     assert holder(place).attempt == 2
+
+
+def test_a_lease_says_what_was_written_or_nothing() -> None:
+    said = Holder(attempt=3, writer="host-1-2-abcd", term=4, beat=5)
+    content = said.encode()
+    assert parse_holder(content) == said
+    for place in range(len(content)):
+        for bit in (1, 64):
+            assert parse_holder(content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :]) is None
+    for end in range(len(content)):
+        assert parse_holder(content[:end]) is None
+    assert parse_holder(content + b"\n") is None
+
+
+def test_a_lease_that_is_read_wrong_is_read_again(place: RunStore) -> None:
+    held, successor = lease(place, 1), lease(place, 2)
+    held.hold()
+    successor.hold()
+    real, reads = place.store.read, []
+
+    def read(key: str) -> Iterator[bytes]:
+        reads.append(key)
+        content = b"".join(real(key))
+        yield content.replace(b"-", b",") if len(reads) < 3 else content
+
+    place.store.read = read  # type: ignore[method-assign]
+    successor.hold()
+    assert len(reads) == 3
+    reads.clear()
+    with pytest.raises(FencedError):
+        held.hold()
 
 
 def test_without_the_time_of_objects_a_lease_that_was_not_released_stays() -> None:

@@ -10,6 +10,7 @@ import pytest
 from tenacity import wait_none
 
 from runtime.checkpoint import objects
+from runtime.checkpoint.bandwidth import Unlimited
 from runtime.checkpoint.checksum import Digest, digest_bytes
 from runtime.checkpoint.objects import Head, ObjectStore, ReplacedError
 from runtime.checkpoint.parts import PART_BYTES, SLOTS, Parts, part_bytes
@@ -78,8 +79,7 @@ class Memory:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("wait_exponential", "Jitter"):
-        monkeypatch.setattr(objects, name, lambda *_arguments, **_options: wait_none())
+    monkeypatch.setattr(objects, "_WAIT", wait_none())
 
 
 def failing(times: int, request: str, error: Exception) -> Callable[[str], None]:
@@ -100,7 +100,7 @@ def test_an_object_of_another_size_is_removed_again(tmp_path: Path, sums: bool, 
     service.mangle = mangle
     (tmp_path / "source").write_bytes(b"content")
     with pytest.raises(ConnectionError, match="differs from what was sent"):
-        ObjectStore(service).put_file("run/a", tmp_path / "source")
+        ObjectStore(service, Unlimited()).put_file("run/a", tmp_path / "source")
     assert service.objects == {}
 
 
@@ -109,19 +109,19 @@ def test_a_checksum_that_is_believed_must_match(tmp_path: Path) -> None:
     service = Memory()
     service.mangle = lambda content: b"C" + content[1:]
     with pytest.raises(ConnectionError, match="differs from what was sent"):
-        ObjectStore(service).put_file("run/a", tmp_path / "source")
+        ObjectStore(service, Unlimited()).put_file("run/a", tmp_path / "source")
     assert service.objects == {}
 
     silent = Memory(sums=False)
     silent.mangle = service.mangle
-    assert not ObjectStore(silent).put_file("run/a", tmp_path / "source").confirmed
-    assert ObjectStore(Memory()).put_file("run/a", tmp_path / "source").confirmed
+    assert not ObjectStore(silent, Unlimited()).put_file("run/a", tmp_path / "source").confirmed
+    assert ObjectStore(Memory(), Unlimited()).put_file("run/a", tmp_path / "source").confirmed
 
 
 def test_a_store_that_forgets_conditions_is_found_out() -> None:
     service = Memory()
     service.conditions = False
-    found = ObjectStore(service).capabilities
+    found = ObjectStore(service, Unlimited()).capabilities
     assert (found.conditional_put, found.conditional_replace, found.checksums) == (False, False, True)
     assert service.objects == {}
 
@@ -129,7 +129,7 @@ def test_a_store_that_forgets_conditions_is_found_out() -> None:
 def test_a_store_that_answers_conditions_with_an_error_is_found_out_too() -> None:
     service = Memory()
     service.on = failing(1, "put", refused(service.address, "x", "501 not implemented"))
-    assert not ObjectStore(service).capabilities.conditional_put
+    assert not ObjectStore(service, Unlimited()).capabilities.conditional_put
 
 
 def test_a_probe_that_the_library_sent_twice_is_understood() -> None:
@@ -143,12 +143,12 @@ def test_a_probe_that_the_library_sent_twice_is_understood() -> None:
             raise FileExistsError(name)
 
     service.put = put  # type: ignore[method-assign]
-    assert ObjectStore(service).capabilities.conditional_replace
+    assert ObjectStore(service, Unlimited()).capabilities.conditional_replace
 
 
 def test_a_probe_that_fails_is_asked_again() -> None:
     service = Memory()
-    store = ObjectStore(service)
+    store = ObjectStore(service, Unlimited())
     service.on = failing(1, "put", no_permission(service.address, "", "403"))
     with pytest.raises(UserError):
         _ = store.capabilities
@@ -157,7 +157,7 @@ def test_a_probe_that_fails_is_asked_again() -> None:
 
 def test_a_part_that_fails_is_fetched_again(tmp_path: Path) -> None:
     service, content = Memory(), bytes(range(256)) * (PART_BYTES // 64)
-    store = ObjectStore(service)
+    store = ObjectStore(service, Unlimited())
     service.objects["deep/run/a"] = (1, content)
     service.on = failing(3, "get", ConnectionResetError("reset"))
     assert store.get_file("run/a", tmp_path / "target") == digest_bytes(content)
@@ -171,7 +171,7 @@ def test_a_part_that_fails_is_fetched_again(tmp_path: Path) -> None:
 
 def test_a_reader_gets_one_version(tmp_path: Path) -> None:
     service = Memory()
-    store = ObjectStore(service)
+    store = ObjectStore(service, Unlimited())
     store.put_bytes("run/a", b"first")
 
     def replace_once(request: str) -> None:
@@ -185,7 +185,7 @@ def test_a_reader_gets_one_version(tmp_path: Path) -> None:
 
 def test_a_reader_that_stops_early_gives_its_slots_back() -> None:
     service = Memory()
-    store = ObjectStore(service)
+    store = ObjectStore(service, Unlimited())
     service.objects["deep/run/a"] = (1, b"x" * (3 * PART_BYTES))
     for _ in range(2 * SLOTS):
         reader = store.read("run/a")
@@ -198,7 +198,7 @@ def test_a_reader_that_stops_early_gives_its_slots_back() -> None:
 
 def test_a_failed_upload_leaves_nothing_under_way(tmp_path: Path) -> None:
     service = Memory()
-    store = ObjectStore(service)
+    store = ObjectStore(service, Unlimited())
     assert store.capabilities.checksums
     with (tmp_path / "source").open("wb") as stream:
         stream.truncate(4 * PART_BYTES)
@@ -212,7 +212,7 @@ def test_a_failed_upload_leaves_nothing_under_way(tmp_path: Path) -> None:
 
 
 def test_no_more_parts_are_in_memory_than_slots(tmp_path: Path) -> None:
-    parts, lock = Parts("test"), threading.Lock()
+    parts, lock = Parts("test", Unlimited()), threading.Lock()
     now, most = [0], [0]
 
     def put(_number: int, content: bytes) -> int:
@@ -249,6 +249,6 @@ def test_parts_are_few_enough_for_every_service(size: int) -> None:
 
 
 def test_keys_of_the_probe_are_reserved() -> None:
-    store = ObjectStore(Memory())
+    store = ObjectStore(Memory(), Unlimited())
     with pytest.raises(ValueError, match="reserved"):
         store.put_bytes(".probe/x", b"")

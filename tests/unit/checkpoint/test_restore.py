@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tenacity import wait_none
 
+from runtime.checkpoint import patience
 from runtime.checkpoint.checksum import digest_files
 from runtime.checkpoint.directory import DirectoryStore
 from runtime.checkpoint.manifest import Manifest, read_manifest, verify
@@ -271,7 +273,7 @@ class Unreachable(DirectoryStore):
 
 
 def test_a_store_that_does_not_answer_is_no_fresh_start(sealed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr(patience, "_WAIT", wait_none())
     store = Unreachable(tmp_path / "store")
     place = RunStore(store=store, run="run")
     seal_in_store(place, sealed(40), writer="1-aaaa")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runtime.checkpoint.checksum import Digest
+from runtime.checkpoint.checksum import Digest, digest_file
 from runtime.checkpoint.directory import DirectoryStore
 from runtime.checkpoint.manifest import Manifest
 from runtime.checkpoint.restore import find_newest
+from runtime.checkpoint.retention import Keep, prune_stored
 from runtime.checkpoint.store import Capabilities, Stat
 from runtime.checkpoint.stored import RunStore, verify_stored
 from runtime.checkpoint.storing import LostError, NotUploadableError, seal_in_store
@@ -28,8 +30,12 @@ class Watched:
         self.before: Callable[[str, str], None] = lambda _request, _key: None
         self.capabilities = Capabilities(conditional_put=conditional)
 
-    def put_file(self, key: str, source: Path) -> Digest:
+    def put_file(self, key: str, source: Path, *, origin: str | None = None) -> Digest:
         self.before("put", key)
+        if origin is not None:
+            self.before("copy", origin)
+            self.inner.put_bytes(key, b"".join(self.inner.read(origin)))
+            return replace(digest_file(source), copied=True)
         return self.inner.put_file(key, source)
 
     def put_bytes(self, key: str, content: bytes, *, create: bool = False, replaces: str | None = None) -> None:
@@ -55,6 +61,9 @@ class Watched:
     def delete(self, key: str) -> None:
         self.before("delete", key)
         self.inner.delete(key)
+
+    def drop_unfinished(self, prefix: str, dropped: Callable[[str], bool]) -> None:
+        self.before("drop", prefix)
 
     def url(self, key: str = "") -> str:
         return self.inner.url(key)
@@ -108,7 +117,7 @@ def test_any_request_may_fail_and_a_second_call_finishes(sealed: Any, tmp_path: 
                     raise ConnectionResetError("reset by peer")
 
         store.before = fail
-        sent: set[str] = set()
+        sent: dict[str, int] = {}
         with pytest.raises(ConnectionResetError):
             seal_in_store(place, folder, writer="1-aaaa", sent=sent)
         store.before = lambda _request, _key: None
@@ -118,7 +127,8 @@ def test_any_request_may_fail_and_a_second_call_finishes(sealed: Any, tmp_path: 
         seal_in_store(place, folder, writer="1-aaaa", sent=sent)
         assert newest_is_whole(place) is not None
         assert (
-            not {key.removeprefix("run/checkpoints/step-00000040/1-aaaa/") for key in resent} & (sent - {FINAL_KEY}) or failing < total - 1
+            not {key.removeprefix("run/checkpoints/step-00000040/1-aaaa/") for key in resent} & (sent.keys() - {FINAL_KEY})
+            or failing < total - 1
         )
 
 
@@ -196,7 +206,7 @@ def test_a_store_that_changes_bytes_is_caught(sealed: Any, tmp_path: Path) -> No
             damaged.append(key)
 
     store.before = damage
-    sent: set[str] = set()
+    sent: dict[str, int] = {}
     with pytest.raises(OSError, match="differs from what was sent"):
         seal_in_store(run_in(store), sealed(40), writer="1-aaaa", sent=sent)
     assert "trainer_state.json" not in sent
@@ -242,7 +252,7 @@ def test_what_is_in_the_store_can_be_found_again(sealed: Any, tmp_path: Path) ->
 
 
 def test_what_was_sent_before_and_is_gone_is_sent_again(sealed: Any, tmp_path: Path) -> None:
-    store, folder, sent = Watched(tmp_path / "store"), sealed(40), set[str]()
+    store, folder, sent = Watched(tmp_path / "store"), sealed(40), dict[str, int]()
 
     def fail(request: str, key: str) -> None:
         if (request, key) == ("put", FINAL_KEY):
@@ -251,7 +261,7 @@ def test_what_was_sent_before_and_is_gone_is_sent_again(sealed: Any, tmp_path: P
     store.before = fail
     with pytest.raises(ConnectionResetError):
         seal_in_store(run_in(store), folder, writer="1-aaaa", sent=sent)
-    assert sent == {"adapter_model.safetensors", "trainer_state.json", "rng/rank-0.pt"}
+    assert set(sent) == {"adapter_model.safetensors", "trainer_state.json", "rng/rank-0.pt"}
     store.inner.delete("run/checkpoints/step-00000040/1-aaaa/trainer_state.json")
     store.before = lambda _request, _key: None
     seal_in_store(run_in(store), folder, writer="1-aaaa", sent=sent)
@@ -285,3 +295,31 @@ def test_one_who_may_not_go_on_publishes_nothing(sealed: Any, tmp_path: Path, ca
     with pytest.raises(PermissionError):
         seal_in_store(place, sealed(40), writer="1-aaaa", guard=guard)
     assert newest_is_whole(place) is None
+
+
+def test_what_an_earlier_checkpoint_has_is_not_sent_again(sealed: Any, tmp_path: Path) -> None:
+    store = Watched(tmp_path / "store")
+    place, sent = run_in(store), dict[str, int]()
+    first = sealed(30, files={"model": b"of 30" * 400, "tokenizer.json": b"the same" * 400, "empty": b""})
+    second = sealed(40, files={"model": b"of 40" * 400, "tokenizer.json": b"the same" * 400, "empty": b""})
+    earlier = seal_in_store(place, first, writer="1-aaaa")
+    copied: list[str] = []
+    store.before = lambda request, key: copied.append(key) if request == "copy" else None
+    manifest = seal_in_store(place, second, writer="1-aaaa", earlier=earlier, sent=sent)
+    assert copied == ["run/checkpoints/step-00000030/1-aaaa/tokenizer.json"]
+    assert sent == {"model": 2000, "tokenizer.json": 0, "empty": 0}
+    # Whole by itself: the earlier one may go.
+    store.before = lambda _request, _key: None
+    prune_stored(place, Keep(last=1), attempt=1)
+    assert place.steps() == {40: True}
+    assert verify_stored(place, manifest) == ()
+
+
+def test_a_damaged_original_is_not_handed_on(sealed: Any, tmp_path: Path) -> None:
+    store = Watched(tmp_path / "store")
+    place, sent, files = run_in(store), dict[str, int](), {"model": b"as it was" * 100}
+    earlier = seal_in_store(place, sealed(30, files=files), writer="1-aaaa")
+    store.inner.put_bytes("run/checkpoints/step-00000030/1-aaaa/model", b"as it wos" * 100)
+    manifest = seal_in_store(place, sealed(40, files=files), writer="1-aaaa", earlier=earlier, sent=sent)
+    assert sent == {"model": 900}
+    assert verify_stored(place, manifest) == ()

@@ -16,14 +16,14 @@ import pytest
 from interleaving import Content, Explorer, HeldStore, Program, Request
 from tenacity import wait_none
 
-from runtime.checkpoint import patience, stored, storing
+from runtime.checkpoint import patience, retention, stored, storing
 from runtime.checkpoint.layout import MANIFEST
 from runtime.checkpoint.lease import FencedError, Lease
 from runtime.checkpoint.manifest import Manifest, parse_manifest
 from runtime.checkpoint.restore import survey
 from runtime.checkpoint.retention import Keep, prune_stored
 from runtime.checkpoint.store import Capabilities, Store
-from runtime.checkpoint.stored import RunStore, file_key
+from runtime.checkpoint.stored import RunStore, file_key, newest_manifest
 from runtime.checkpoint.storing import LostError, seal_in_store
 from runtime.config.problem import UserError
 
@@ -54,6 +54,7 @@ class InTurn:
 def steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storing, "ThreadPoolExecutor", InTurn)
     monkeypatch.setattr(stored, "ThreadPoolExecutor", InTurn)
+    monkeypatch.setattr(retention, "ThreadPoolExecutor", InTurn)
     monkeypatch.setattr(patience, "_WAIT", wait_none())
 
 
@@ -79,12 +80,13 @@ class OneChangeALook:
 class Scene:
     """Local checkpoints of both attempts, and what a reader makes of a store."""
 
-    def __init__(self, tmp_path: Path, sealed: Any, honours: Capabilities, *, same: bool, files: int = 2) -> None:
+    def __init__(self, tmp_path: Path, sealed: Any, honours: Capabilities, *, same: bool, files: int = 2, frozen: bool = False) -> None:
         self.honours = honours
         self._sealed = sealed
         self._root = tmp_path
         self._same = same
         self._files = files
+        self._frozen = frozen
         self._known: dict[frozenset[tuple[str, bytes]], int] = {}
         self._parsed = lru_cache(maxsize=None)(lambda content: parse_manifest(content, place=""))
 
@@ -93,11 +95,16 @@ class Scene:
         if not folder.is_dir():
             who = 0 if self._same else attempt
             files = {name: f"{name} of {step} by {who}".encode() for name in ("model", "state")[: self._files]}
+            if self._frozen:
+                files["model"] = b"the same in every checkpoint"
             self._sealed(step, checkpoints=folder.parent, attempt=attempt, files=files)
         return folder
 
-    def life(self, attempt: int, *steps: int, keep: int | None = 1, leased: bool = False, looks: bool = False) -> Program:
-        """What a process does to the store: take the lease, then seal and prune, as the uploader does; returns how it ended."""
+    def life(
+        self, attempt: int, *steps: int, keep: int | None = 1, leased: bool = False, looks: bool = False, copies: bool = False
+    ) -> Program:
+        """What a process does to the store: take the lease, then seal and prune, as the uploader does; returns how it ended. With `copies` it has the
+        store copy what the newest checkpoint there has too."""
         for step in steps:
             self.folder(attempt, step)
 
@@ -112,11 +119,12 @@ class Scene:
                 found = survey([place]).found
                 ends.append("from nothing" if found is None else f"from {found.step}")
             for step in steps:
-                sent: set[str] = set()
+                sent: dict[str, int] = {}
                 for _ in range(4):
                     try:
                         guard()
-                        seal_in_store(place, self.folder(attempt, step), writer=writer, sent=sent, guard=guard)
+                        earlier = newest_manifest(place) if copies else None
+                        seal_in_store(place, self.folder(attempt, step), writer=writer, sent=sent, earlier=earlier, guard=guard)
                         if keep is not None:
                             prune_stored(place, Keep(last=keep), attempt=attempt, sealed=step, guard=guard)
                         ends.append("sealed")
@@ -259,6 +267,23 @@ def test_a_request_fails_anywhere(tmp_path: Path, sealed: Any, honours: str) -> 
     ends: set[tuple[object, ...]] = set()
     explore(scene, {**start, **left}, scene.life(2, 40), at_end=lambda _content, results: ends.add(results), faults=2 if FULL else 1)
     assert ends <= {("sealed",), (None,), ("lost to 2",)}
+
+
+@pytest.mark.parametrize("honours", HONOURS if FULL else ["create"])
+def test_unchanged_files_are_copied_while_the_zombie_deletes(tmp_path: Path, sealed: Any, honours: str) -> None:
+    """The successor has the store copy what step 30 has, which the zombie drops meanwhile: it is copied whole, or sent."""
+    scene = Scene(tmp_path, sealed, HONOURS[honours], same=False, files=1, frozen=True)
+    start = scene.content_after({}, scene.life(1, 30))
+    programs = scene.life(1, 40), scene.life(2, 50, copies=True)
+    ends: set[tuple[object, ...]] = set()
+    explore(scene, start, *programs, at_end=lambda _content, results: ends.add(results))
+    assert ("sealed", "sealed") in ends
+
+
+def test_a_copy_that_fails_anywhere(tmp_path: Path, sealed: Any) -> None:
+    scene = Scene(tmp_path, sealed, HONOURS["create"], same=False, files=2 if FULL else 1, frozen=True)
+    start = scene.content_after({}, scene.life(1, 30))
+    explore(scene, start, scene.life(2, 40, copies=True), at_end=lambda _content, _results: None, faults=1, wrong_bytes=True)
 
 
 @pytest.mark.skipif(not FULL, reason="minutes; SEAL_EXPLORE=full")

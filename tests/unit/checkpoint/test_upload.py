@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,12 @@ class Gated(DirectoryStore):
         self.started = threading.Event()
         self.error: Exception | None = None
 
-    def put_file(self, key: str, source: Path) -> Digest:
+    def put_file(self, key: str, source: Path, *, origin: str | None = None) -> Digest:
         self.started.set()
         assert self.gate.wait(LONG_S)
         if self.error is not None:
             raise self.error
-        return super().put_file(key, source)
+        return super().put_file(key, source, origin=origin)
 
 
 class Log:
@@ -331,3 +332,25 @@ def test_a_store_that_is_away_does_not_cost_the_lease(sealed: Any, start: Any, s
     uploader.submit(sealed(40))
     assert uploader.flush(LONG_S)
     assert stored(store) == 40
+
+
+def test_only_what_changed_is_sent(store: Gated, log: Log, sealed: Any) -> None:
+    """Within a process, and by the next one, which looks for the newest checkpoint in the store."""
+    place, frozen = RunStore(store=store, run="run"), {"tokenizer.json": b"the same" * 99}
+    origins: list[str | None] = []
+    put = store.put_file
+
+    def watched(key: str, source: Path, *, origin: str | None = None) -> Digest:
+        origins.append(None if origin is None else origin.split("/")[2])
+        return replace(put(key, source, origin=origin), copied=origin is not None)
+
+    store.put_file = watched  # type: ignore[method-assign]
+    for step, attempt in ((10, 1), (20, 1), (30, 2)):
+        if step != 20:
+            uploader = Uploader(place, attempt=attempt, on_event=log)
+        uploader.submit(sealed(step, files={**frozen, "model": b"%d" % step * 50}))
+        assert uploader.flush(LONG_S)
+        if step != 10:
+            assert uploader.close(LONG_S)
+    assert [fields["sent_bytes"] for kind, _, fields in log.events if kind == "uploaded"] == [892, 100, 100]
+    assert sorted(origin for origin in origins if origin) == ["step-00000010", "step-00000020"]

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.config.beat import DEFAULT_PREEMPTION_H, LONGEST_S, SHORTEST_S, preemption_hours, save_interval_s
 from runtime.config.load import check_text
-from runtime.training.interval import DEFAULT_PREEMPTION_H, LONGEST_S, SHORTEST_S, SaveBeat, preemption_hours, save_interval_s
+from runtime.training.interval import SaveBeat
 
 BASE = "base_model: org/m\nlearning_rate: 0.001\ndatasets: [{path: org/d, type: alpaca}]\n"
 

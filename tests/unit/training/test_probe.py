@@ -76,3 +76,13 @@ def test_an_evaluation_is_no_larger_than_a_micro_batch_that_was_lowered(tmp_path
     assert arguments(beat(recipe)).per_device_eval_batch_size == 8
     assert arguments(replace(beat(recipe), micro_batch_size=3, lowered=True)).per_device_eval_batch_size == 3
     assert arguments(beat(recipe)).auto_find_batch_size is False, "the Trainer's own way would change the global batch"
+
+
+def test_it_says_how_far_off_the_estimate_was() -> None:
+    from runtime.training.probe import _against
+    from runtime.training.trial import Need
+
+    need = Need(peak=3 * 2**30, room=8 * 2**30, rows=2, tokens=512)
+    assert _against(need, 2.5) == "; 2.5 GiB were expected (+20%)"
+    assert _against(need, None) == ""
+    assert _against(Need(peak=3 * 2**30, room=2**30, rows=2, tokens=512, ended=False), 2.5) == ""

@@ -1,0 +1,1 @@
+"""What `benchmarks/checkpoint.py` measures: our way of moving a checkpoint, and others'."""

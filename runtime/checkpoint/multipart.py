@@ -1,0 +1,133 @@
+"""Big objects of S3, sent in parts: several at once, and not again after a failure or a restart what has arrived."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from runtime.checkpoint.checksum import THREADS, Digest
+from runtime.checkpoint.objects import Head, again
+from runtime.checkpoint.parts import Parts
+
+_SUMS = ("ETag", "ChecksumCRC64NVME")
+
+
+class Explained(Protocol):
+    """Turns the library's errors into those of a Service while a block runs."""
+
+    def __call__(self, name: str, *, reading: bool = False) -> AbstractContextManager[None]:
+        """A block about the object `name`."""
+        ...
+
+
+class Multipart:
+    """The multipart uploads of one object.
+
+    An upload that fails in a way that may pass stays open, and the next one of the same object goes on with it: the store tells which parts it has, and
+    each is compared with the file by its checksum before it is believed. So nothing has to be remembered here, and another process can go on too.
+    """
+
+    def __init__(self, client: Any, checksums: Any, *, bucket: str, name: str, explained: Explained) -> None:
+        self._client = client
+        self._checksums = checksums
+        self._where = {"Bucket": bucket, "Key": name}
+        self._name = name
+        self._explained = explained
+
+    def send(self, source: Path, size: int, parts: Parts, asked: dict[str, str], also: Callable[[bytes], None]) -> Digest:
+        """The digest of `source`, which the object holds now. Raises as a Service does."""
+        upload, there = self._unfinished() or (self._begin(asked), {})
+
+        def put(number: int, content: bytes) -> dict[str, Any]:
+            known = there.get(number + 1)
+            if known is not None and self._same(known, content):
+                return self._entry(number + 1, known, content, asked)
+            parts.bandwidth.take(len(content))
+            with self._explained(self._name):
+                answer = self._client.upload_part(**self._where, **asked, UploadId=upload, PartNumber=number + 1, Body=content)
+            return self._entry(number + 1, answer, content, asked)
+
+        try:
+            digest, done = parts.send(source, size, lambda number, content: again(lambda: put(number, content)), also)
+            self._complete(upload, done)
+        except OSError:
+            raise
+        except BaseException:
+            # Parts that are never put together cost money until somebody finds them.
+            self.abort(upload)
+            raise
+        return digest
+
+    def copy(self, origin: Head, step: int, asked: dict[str, str]) -> None:
+        """Make the object from another one, in pieces of `step` bytes copied within the store."""
+        upload = self._begin(asked)
+        source = {"Bucket": self._where["Bucket"], "Key": origin.name}
+        same = {"CopySourceIfMatch": origin.version} if origin.version else {}
+
+        def piece(number: int) -> dict[str, Any]:
+            span = f"bytes={number * step}-{min(origin.size, (number + 1) * step) - 1}"
+            with self._explained(self._name, reading=True):
+                answer = self._client.upload_part_copy(
+                    **self._where, **same, UploadId=upload, PartNumber=number + 1, CopySource=source, CopySourceRange=span
+                )["CopyPartResult"]
+            return {"PartNumber": number + 1, **{key: answer[key] for key in _SUMS if key in answer}}
+
+        try:
+            with ThreadPoolExecutor(THREADS, thread_name_prefix="s3-copy") as pool:
+                done = list(pool.map(lambda number: again(lambda: piece(number)), range(-(-origin.size // step))))
+            self._complete(upload, done, reading=True)
+        except BaseException:
+            self.abort(upload)
+            raise
+
+    def abort(self, upload: str) -> None:
+        """Give an upload up. One that cannot be reached now is found by the next `drop_unfinished`."""
+        with suppress(Exception):
+            self._client.abort_multipart_upload(**self._where, UploadId=upload)
+
+    def _begin(self, asked: dict[str, str]) -> str:
+        def begin() -> str:
+            with self._explained(self._name):
+                upload: str = self._client.create_multipart_upload(**self._where, **asked)["UploadId"]
+            return upload
+
+        return again(begin)
+
+    def _complete(self, upload: str, done: list[dict[str, Any]], *, reading: bool = False) -> None:
+        def complete() -> None:
+            with self._explained(self._name, reading=reading):
+                self._client.complete_multipart_upload(**self._where, UploadId=upload, MultipartUpload={"Parts": done})
+
+        again(complete)
+
+    def _unfinished(self) -> tuple[str, dict[int, Any]] | None:
+        """An upload of this object that was cut off, and its parts by number. Not every server can tell; then the upload begins anew."""
+        with suppress(Exception):
+            listed = self._client.list_multipart_uploads(Bucket=self._where["Bucket"], Prefix=self._name)
+            for found in listed.get("Uploads", ()):
+                if found["Key"] == self._name:
+                    pages = self._client.get_paginator("list_parts").paginate(**self._where, UploadId=found["UploadId"])
+                    return found["UploadId"], {part["PartNumber"]: part for page in pages for part in page.get("Parts", ())}
+        return None
+
+    def _same(self, known: Any, content: bytes) -> bool:
+        """Whether a part in the store is `content`: by its CRC, or by the MD5 that its ETag is where nothing encrypts it."""
+        if known.get("Size") != len(content):
+            return False
+        if "ChecksumCRC64NVME" in known:
+            return bool(known["ChecksumCRC64NVME"] == self._crc(content))
+        return bool(str(known.get("ETag", "")).strip('"') == hashlib.md5(content, usedforsecurity=False).hexdigest())
+
+    def _entry(self, number: int, answer: Any, content: bytes, asked: dict[str, str]) -> dict[str, Any]:
+        sums = {key: answer[key] for key in _SUMS if key in answer}
+        if asked and "ChecksumCRC64NVME" not in sums:
+            sums["ChecksumCRC64NVME"] = self._crc(content)
+        return {"PartNumber": number, **sums}
+
+    def _crc(self, content: bytes) -> str:
+        return b64encode(self._checksums.crc64nvme(content).to_bytes(8, "big")).decode()
