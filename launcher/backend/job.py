@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from launcher.plan.offer import Offer
     from runtime.config.schema import TrainingConfig
 
 
@@ -19,6 +20,12 @@ class Job:
     config: TrainingConfig
     cwd: Path
     chaos: tuple[str, ...] = ()
+    expected_gib: float | None = None
+    """The peak that one process is expected to measure; None where it is not known."""
+    offers: tuple[Offer, ...] = ()
+    """What rented machines cost, for those who rent."""
+    disk_gb: int | None = None
+    """Room the run needs on a rented machine, GB; None where it is not known."""
 
 
 def settled(config: TrainingConfig, *, run: str, cwd: Path) -> TrainingConfig:

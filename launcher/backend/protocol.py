@@ -9,12 +9,26 @@ from typing import Protocol
 from launcher.backend.job import Job
 from launcher.state.outputs import CheckpointFolder
 from launcher.state.progress import Progress
+from launcher.state.usage import Lost
 from runtime.config.problem import Problem
 from runtime.events import Event
 from runtime.record import RunRecord, RunState
 
-ACTIVE: frozenset[RunState] = frozenset({"starting", "preparing", "training", "publishing"})
-"""States in which a supervisor is at work."""
+ACTIVE: frozenset[RunState] = frozenset({"starting", "preparing", "training", "publishing", "recovering"})
+"""States in which somebody is at work for the run: a supervisor, or whoever looks for another machine after one was taken away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What a run on rented machines has used: hours of machines, dollars (None where a price is not known), and what interruptions cost in time.
+    `usd_per_h` and `where` are those of its newest machine."""
+
+    hours: float
+    usd: float | None
+    usd_per_h: float | None
+    where: str
+    machines: int
+    lost: Lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +39,7 @@ class RunStatus:
     record: RunRecord
     progress: Progress
     checkpoints: tuple[CheckpointFolder, ...] = ()
+    spent: Spent | None = None
 
 
 class EventSource(Protocol):
@@ -89,6 +104,10 @@ class Backend(Protocol):
 
     def resume(self, run: str) -> RunRecord:
         """Start a run that is not at work again, from its newest sealed checkpoint."""
+        ...
+
+    def bill(self, run: str) -> list[str]:
+        """What of the run costs money now, a sentence each; nothing on a machine of one's own."""
         ...
 
     def down(self, run: str, *, delete: bool) -> list[Problem]:

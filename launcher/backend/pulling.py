@@ -10,14 +10,17 @@ from pathlib import Path
 from launcher.state.outputs import final_folder
 from launcher.state.refusals import refusal
 from runtime.checkpoint.fetching import copy_sealed
-from runtime.checkpoint.layout import CHECKPOINTS, FINAL, MANIFEST, MERGED, step_folder
-from runtime.checkpoint.manifest import is_sealed, read_manifest, verify
-from runtime.checkpoint.patience import patiently
+from runtime.checkpoint.layout import CHECKPOINTS, FINAL, MANIFEST, MERGED, WEIGHTS, step_folder
+from runtime.checkpoint.manifest import DAMAGE, Kind, Manifest, is_sealed, read_manifest, verify
+from runtime.checkpoint.patience import Patience
 from runtime.checkpoint.staging import drop_staging, new_staging
 from runtime.checkpoint.store import open_store
 from runtime.checkpoint.stored import RunStore
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.record import RunRecord
+
+# Longer than a hiccup, and not so long that somebody who waits takes it for a hang.
+_PATIENCE = Patience(seconds=30.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +33,57 @@ class Pulled:
     total_bytes: int
 
 
-def pull(record: RunRecord, target: Path, *, step: int | None = None) -> Pulled:
-    """Copy the run's final model, or its checkpoint of `step`, into `target`, which must be empty or missing.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Available:
+    """Something of a run that is sealed and can be pulled."""
+
+    kind: Kind
+    step: int
+    source: str
+    total_bytes: int
+
+
+def available(record: RunRecord) -> tuple[Available, ...]:
+    """All that is sealed in the run's output folder and in its storage: checkpoints by step, then weights, the final and the merged model.
+
+    Manifests are read, files are not. What both places have is told once, of the folder. Raises UserError when the store cannot be reached.
+    """
+    found: dict[tuple[Kind, int], Available] = {}
+    output = Path(record.output_dir)
+    for folder in (*sorted((output / CHECKPOINTS).glob("step-*")), output / WEIGHTS, output / FINAL, output / MERGED):
+        with suppress(UserError):
+            manifest = read_manifest(folder)
+            _note(found, manifest, str(folder))
+    place = _place(record)
+    if place is not None:
+        steps = place.patiently(place.steps)
+        names = [f"{CHECKPOINTS}/{step_folder(step)}" for step, has_manifest in sorted(steps.items()) if has_manifest]
+        for name in (*names, WEIGHTS, FINAL, MERGED):
+            if (stored := _stored_manifest(place, name)) is not None:
+                _note(found, stored, place.url(name))
+    order = {kind: rank for rank, kind in enumerate(("checkpoint", "weights", "final", "merged"))}
+    return tuple(sorted(found.values(), key=lambda one: (order[one.kind], one.step)))
+
+
+def _note(found: dict[tuple[Kind, int], Available], manifest: Manifest, source: str) -> None:
+    one = Available(kind=manifest.kind, step=manifest.step, source=source, total_bytes=manifest.total_bytes)
+    found.setdefault((one.kind, one.step), one)
+
+
+def _stored_manifest(place: RunStore, name: str) -> Manifest | None:
+    """None when there is none, or it is broken: then there is nothing to pull."""
+    try:
+        return place.patiently(lambda: place.manifest(name), place.url(name))
+    except FileNotFoundError:
+        return None
+    except UserError as error:
+        if any(problem.code not in DAMAGE for problem in error.problems):
+            raise
+        return None
+
+
+def pull(record: RunRecord, target: Path, *, step: int | None = None, weights: bool = False) -> Pulled:
+    """Copy the run's final model, its checkpoint of `step`, or its `weights`-only save into `target`, which must be empty or missing.
 
     The output folder is looked into first, then the run's storage. Raises UserError when neither has it sealed, when the copy differs from the
     manifest (exit 7), when the store cannot be reached (exit 8), or when `target` cannot take it.
@@ -46,7 +98,7 @@ def pull(record: RunRecord, target: Path, *, step: int | None = None) -> Pulled:
     staging = new_staging(target.parent)
     try:
         copy = staging / "copy"
-        source = _bring(record, copy, step)
+        source = _bring(record, copy, step, weights=weights)
         checked = [_check(folder.parent) for folder in sorted(copy.rglob(MANIFEST))]
         if target.exists():
             target.rmdir()
@@ -58,42 +110,52 @@ def pull(record: RunRecord, target: Path, *, step: int | None = None) -> Pulled:
     return Pulled(path=target, source=source, files=sum(count for count, _ in checked), total_bytes=sum(size for _, size in checked))
 
 
-def _bring(record: RunRecord, copy: Path, step: int | None) -> str:
+def _bring(record: RunRecord, copy: Path, step: int | None, *, weights: bool) -> str:
     """Copies what is asked for to `copy`; returns where it was found."""
     output = Path(record.output_dir)
-    local = final_folder(output) if step is None else output / CHECKPOINTS / step_folder(step)
+    name = WEIGHTS if weights else FINAL if step is None else f"{CHECKPOINTS}/{step_folder(step)}"
+    local = final_folder(output) if name == FINAL else output / name
     if local is not None and is_sealed(local):
         # A merged model lies inside the final folder under a manifest of its own, which the outer one does not cover.
         shutil.copytree(local, copy, ignore=shutil.ignore_patterns(".*"))
         return str(local)
-    name = FINAL if step is None else f"{CHECKPOINTS}/{step_folder(step)}"
-    place = RunStore(store=open_store(record.storage), run=record.run) if record.storage is not None else None
+    place = _place(record)
     if place is None or not _copy_stored(place, name, copy):
-        raise UserError(_nothing(record, step))
-    if step is None:
+        raise UserError(_nothing(record, step, weights=weights))
+    if name == FINAL:
         _copy_stored(place, MERGED, copy / MERGED.removeprefix(f"{FINAL}/"))
     return place.url(name)
 
 
+def _place(record: RunRecord) -> RunStore | None:
+    return RunStore(store=open_store(record.storage), run=record.run, patience=_PATIENCE) if record.storage is not None else None
+
+
 def _copy_stored(place: RunStore, name: str, copy: Path) -> bool:
     with suppress(FileNotFoundError):
-        copy_sealed(place, patiently(lambda: place.manifest(name), place.url(name)), copy)
+        copy_sealed(place, place.patiently(lambda: place.manifest(name), place.url(name)), copy)
         return True
     return False
 
 
-def _nothing(record: RunRecord, step: int | None) -> Problem:
+def _nothing(record: RunRecord, step: int | None, *, weights: bool) -> Problem:
     where = f" in {record.output_dir}" + (f" or {record.storage}" if record.storage else "")
+    if weights:
+        return Problem(
+            code="no-model",
+            message=f"run '{record.run}' has no weights-only save{where}",
+            fix=f"`launcher pull {record.run} --list` shows what it has; weights alone are saved when a notice leaves no time for a checkpoint",
+        )
     if step is not None:
         return Problem(
             code="no-checkpoint",
             message=f"run '{record.run}' has no sealed checkpoint of step {step}{where}",
-            fix=f"`launcher status {record.run}` lists its checkpoints",
+            fix=f"`launcher pull {record.run} --list` shows what it has",
         )
     return Problem(
         code="no-model",
         message=f"run '{record.run}' has no final model yet ({record.state})",
-        fix=f"`launcher status {record.run}` shows how far it is; --step copies a checkpoint",
+        fix=f"`launcher pull {record.run} --list` shows what it has; --step copies a checkpoint, --weights what was saved in a hurry",
     )
 
 

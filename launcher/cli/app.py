@@ -57,6 +57,7 @@ COMMANDS = (
     Command(name="chat", summary="Talk to the model of a run."),
     Command(name="evaluate", summary="Evaluate the model of a run on its validation data."),
     Command(name="publish", summary="Merge and verify the model of a trained run again."),
+    Command(name="image", summary="Build or push the runtime image."),
 )
 
 

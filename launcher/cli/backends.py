@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from launcher.backend.local.machine import LocalBackend
+from launcher.backend.protocol import Backend, RunStatus
 from launcher.cli.output import note
-from launcher.state.runs import find_run, state_root
+from launcher.state.progress import Progress
+from launcher.state.runs import RunFolder, find_run, list_runs, state_root
+from launcher.state.stored_run import stored_runs
+from runtime.config.problem import UserError
+from runtime.record import RunRecord
+
+if TYPE_CHECKING:
+    from launcher.backend.sky.machine import SkyBackend
 
 
 def local_backend(*, quiet: bool = False) -> LocalBackend:
@@ -19,6 +28,71 @@ def local_backend(*, quiet: bool = False) -> LocalBackend:
         environment=dict(os.environ),
         report=(lambda _: None) if quiet else note,
     )
+
+
+def sky_backend(*, quiet: bool = False) -> SkyBackend:
+    """Rented machines, by way of the SkyPilot installed beside the launcher, which is not looked for before it is needed."""
+    from launcher.backend.sky.machine import SkyBackend
+    from launcher.backend.sky.skypilot import SkyPilot
+    from launcher.recipe.template_folders import template_folders
+
+    return SkyBackend(
+        state_root=state_root(),
+        environment=dict(os.environ),
+        report=(lambda _: None) if quiet else note,
+        cloud=SkyPilot(),
+        templates=template_folders(environment=os.environ),
+    )
+
+
+def backend_of(name: str, *, storage: str | None = None, quiet: bool = False) -> tuple[Backend, str]:
+    """The backend that runs the run `name` begins, and the run's id. With `storage`, a run that is not known here is looked for there.
+
+    Raises UserError when there is none or more than one.
+    """
+    try:
+        folder = find_run(state_root(), name)
+    except UserError as error:
+        if storage is None or any(problem.code != "unknown-run" for problem in error.problems):
+            raise
+        folder = sky_backend(quiet=True).adopt(storage, name)
+    return (sky_backend(quiet=quiet) if _is_rented(folder) else local_backend(quiet=quiet)), folder.run
+
+
+def known_statuses(*, storage: str | None = None) -> list[RunStatus]:
+    """Every run this computer knows, the newest first; with `storage`, those found there too. A storage that does not answer shows what was last known."""
+    root = state_root()
+    rented = sky_backend(quiet=True) if storage is not None or knows_rented() else None
+    if rented is not None and storage is not None:
+        known = {folder.run for folder in list_runs(root)}
+        for run in stored_runs(rented.stores(storage)):
+            if run not in known:
+                rented.adopt(storage, run)
+    local = local_backend()
+    found = [local.status(record.run) for record in local.runs() if record.backend == local.name]
+    if rented is not None:
+        found += [_status_or_record(rented, record) for record in rented.runs()]
+    return sorted(found, key=lambda status: status.record.created, reverse=True)
+
+
+def _status_or_record(backend: Backend, record: RunRecord) -> RunStatus:
+    try:
+        return backend.status(record.run)
+    except (OSError, UserError) as error:
+        note(f"{record.run}: its storage does not answer ({error})")
+        return RunStatus(record=record, progress=Progress())
+
+
+def _is_rented(folder: RunFolder) -> bool:
+    try:
+        return folder.record().backend != "local"
+    except UserError:
+        return False
+
+
+def knows_rented() -> bool:
+    """Whether a run on rented machines is known on this computer."""
+    return any(_is_rented(folder) for folder in list_runs(state_root()))
 
 
 def full_name(backend: LocalBackend, name: str) -> str:

@@ -10,31 +10,38 @@ from runtime.config.problem import ExitCode
 
 def show_check(name: str, *, as_json: bool) -> int:
     """Print the comparison of one run."""
-    from launcher.plan.lessons import lesson_of
+    from launcher.plan.lessons import compared, measured_by
     from launcher.show.check import render_check
     from launcher.state.runs import find_run, state_root
 
     folder = find_run(state_root(os.environ), name)
-    lesson = lesson_of(folder)
+    measured = measured_by(folder)
+    comparison = compared(folder, measured)
     if as_json:
-        made = lesson.estimate
-        memory, time = made.memory, made.time
-        on_gpu = made.hardware.gpus is not None
+        made, probed = comparison.estimate, measured.probed
+        time = made.time
         body = {
             "run": folder.run,
             "hardware": made.hardware.name,
             "memory_gib": {
-                "measured": round(lesson.peak_gib, 4),
-                "estimated": round(memory.peak.tensors_gib if on_gpu else memory.held.value, 4),
-                "factor": round(lesson.memory_factor, 4),
+                "measured": _rounded(comparison.peak_gib),
+                "in_training": _rounded(measured.peak_gib),
+                "in_probe": _rounded(probed.peak_gib) if probed is not None else None,
+                "estimated": _rounded(comparison.expected_gib),
+                "factor": _rounded(comparison.memory_factor),
             },
             "tokens_per_s_per_gpu": {
-                "measured": round(lesson.tokens_per_s, 2),
-                "estimated": round(time.tokens_per_s_per_gpu.value, 2) if time is not None else None,
-                "factor": round(lesson.speed_factor, 4) if lesson.speed_factor is not None else None,
+                "measured": _rounded(comparison.tokens_per_s),
+                "estimated": _rounded(time.tokens_per_s_per_gpu.value) if time is not None else None,
+                "factor": _rounded(comparison.speed_factor),
             },
+            "micro_batch": {"trained": made.step.workload.micro_batch, "lowered_from": probed.lowered_from if probed is not None else None},
         }
         emit_json("estimate", body)
     else:
-        say(render_check(folder.run, lesson))
+        say(render_check(comparison, measured))
     return ExitCode.OK
+
+
+def _rounded(value: float | None) -> float | None:
+    return round(value, 4) if value is not None else None

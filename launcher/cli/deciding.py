@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.backend.job import Job, settled
-from launcher.cli.targets import Flag, check_local, flag_overrides, gpus_to_use
+from launcher.cli.targets import Flag, check_local, flag_overrides, gpus_to_use, is_here
 from runtime.config.problem import Problem, UserError
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def _from_recipe(
     checked = _load(file, [*plain, *flag_overrides(flags)], variables=variables, gpus=flags.get("gpus"))
     assert checked.config is not None
     launch = checked.config.launch
+    if not is_here(launch):
+        return _rented(file, checked, automatic=automatic, chaos=chaos, environment=environment)
     said = [*checked.warnings, *check_local(launch, flags)]
     target = local_target(processes=launch.processes)
     count, warnings = gpus_to_use(launch, flags, here=target.hardware.gpus)
@@ -101,20 +103,64 @@ def _from_recipe(
         lessons=lessons_from(state_root(environment)),
         refuse=False,
     )
-    job = Job(run=run, recipe=str(file), config=config, cwd=Path.cwd(), chaos=chaos)
+    job = Job(run=run, recipe=str(file), config=config, cwd=Path.cwd(), chaos=chaos, expected_gib=plan.expected_gib)
+    return Decision(job=job, screen=render_plan(plan), plan=plan.to_json(), warnings=plan.warnings, refusals=plan.refusals)
+
+
+def _rented(file: Path, checked: Checked, *, automatic: bool, chaos: tuple[str, ...], environment: Mapping[str, str]) -> Decision:
+    from launcher.cli.batch import find_batch
+    from launcher.plan.lessons import lessons_from
+    from launcher.plan.plan import make_plan
+    from launcher.plan.prices import about_age, price_file, read_prices
+    from launcher.plan.target import target_of
+    from launcher.show.plan_screen import render_plan
+    from launcher.state.names import random_name
+    from launcher.state.runs import state_root
+    from launcher.task.resources import disk_gb
+
+    assert checked.config is not None
+    target = target_of(checked.config.launch)
+    assert target is not None
+    prices, now = read_prices(price_file(environment)), time.time()
+    said = [*checked.warnings, *about_age(prices, now)]
+    run = checked.config.launch.name or random_name()
+    config = settled(checked.config, run=run, cwd=Path.cwd())
+    if automatic:
+        config, note = find_batch(config, target.hardware, environment=environment)
+        said.append(note)
+    plan = make_plan(
+        config,
+        recipe=file,
+        target=target,
+        run_name=run,
+        environment=environment,
+        now=now,
+        warnings=said,
+        prices=prices,
+        lessons=lessons_from(state_root(environment)),
+        document=checked.document,
+        refuse=False,
+    )
+    job = Job(run=run, recipe=str(file), config=config, cwd=Path.cwd(), chaos=chaos, offers=plan.offers, disk_gb=disk_gb(plan))
     return Decision(job=job, screen=render_plan(plan), plan=plan.to_json(), warnings=plan.warnings, refusals=plan.refusals)
 
 
 def _from_lock(file: Path, *, flags: Mapping[str, Flag], chaos: tuple[str, ...]) -> Decision:
     from launcher.plan.lock import read_lock
+    from launcher.task.resources import offers_in
 
     lock = read_lock(file)
     assert lock.checked.config is not None
-    warnings = check_local(lock.checked.config.launch, flags)
+    here = is_here(lock.checked.config.launch)
+    warnings = check_local(lock.checked.config.launch, flags) if here else []
     config = settled(lock.checked.config, run=lock.run, cwd=lock.folder)
     recipe = str(lock.plan.get("recipe") or file)
     screen = f"{file}: run {lock.run} of {recipe}, planned {time.strftime('%Y-%m-%d %H:%M', time.localtime(lock.plan.get('created')))}; its config and data are as they were"
-    job = Job(run=lock.run, recipe=recipe, config=config, cwd=lock.folder, chaos=chaos)
+    offers = () if here else offers_in(lock.plan)
+    memory = lock.plan.get("memory") or {}
+    job = Job(
+        run=lock.run, recipe=recipe, config=config, cwd=lock.folder, chaos=chaos, offers=offers, expected_gib=memory.get("process_gib")
+    )
     return Decision(job=job, screen=screen, plan=lock.plan, warnings=(*lock.checked.warnings, *warnings), refusals=())
 
 

@@ -1,4 +1,4 @@
-"""`launcher doctor`: what is wrong, and what to do about it."""
+"""`launcher doctor`: what is wrong, what costs money for nothing, and what to do about it."""
 
 from __future__ import annotations
 
@@ -13,25 +13,70 @@ def doctor(
     run: Annotated[
         str | None, typer.Argument(help="Name of one run, or the beginning of it; all runs when left out.", autocompletion=run_names)
     ] = None,
+    rented: Annotated[
+        bool | None,
+        typer.Option(
+            "--rented/--no-rented",
+            help="Ask SkyPilot what is rented. Default: when a run on rented machines is known here.",
+            show_default=False,
+        ),
+    ] = None,
+    end: Annotated[bool, typer.Option("--end", help="Give back what is rented and needed by no run, once confirmed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    no_input: Annotated[bool, typer.Option("--no-input", help="Never ask; needs --yes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Find lost runs, leaks and leftovers, and say what to do. Changes nothing."""
+    """Find lost runs, leaks, leftovers, and rented machines that no run needs. Changes nothing without --end."""
+    from dataclasses import asdict
+
     from launcher.backend.local.examination import examine
-    from launcher.cli.backends import full_name, local_backend
-    from launcher.cli.output import emit_json, problem_json, say
+    from launcher.backend.sky.examination import described, end_all, examine_rented
+    from launcher.cli.backends import full_name, knows_rented, local_backend, sky_backend
+    from launcher.cli.confirm import confirm
+    from launcher.cli.output import emit_json, note, problem_json, say
     from launcher.show.problems import render_problems
 
-    backend = local_backend()
-    found = examine(backend, full_name(backend, run) if run is not None else None)
+    local = local_backend()
+    found = examine(local, full_name(local, run) if run is not None else None)
+    there = None
+    if rented or end or (rented is None and run is None and knows_rented()):
+        sky = sky_backend(quiet=as_json)
+        there = examine_rented(sky.cloud.rented(), {record.run: record for record in sky.runs()})
+    findings = [*found.findings, *(there.findings if there is not None else ())]
+    if end and there is not None and there.needless:
+        note(render_problems(there.findings, kind="finding"))
+        confirm(f"give back {len(there.needless)} thing(s), ${there.usd_per_h:,.2f} an hour?", yes=yes, no_input=no_input or as_json)
+        end_all(sky.cloud, there.needless)
     if as_json:
-        emit_json(
-            "doctor",
-            {"runs": list(found.runs), "disk_bytes": found.disk_bytes, "findings": [problem_json(finding) for finding in found.findings]},
-        )
+        data = {
+            "runs": list(found.runs),
+            "disk_bytes": found.disk_bytes,
+            "findings": [problem_json(finding) for finding in findings],
+            "rented": None
+            if there is None
+            else {
+                "needless": [asdict(thing) for thing in there.needless],
+                "needed": [asdict(thing) for thing in there.needed],
+                "foreign": [asdict(thing) for thing in there.foreign],
+                "needless_usd_per_h": round(there.usd_per_h, 4),
+                "ended": end,
+            },
+        }
+        emit_json("doctor", data)
         return
-    if found.findings:
-        say(render_problems(found.findings, kind="finding"))
-    else:
+    if findings and not end:
+        say(render_problems(findings, kind="finding"))
+    elif not findings:
         say("nothing is wrong")
     total = sum(found.disk_bytes.values())
     say(f"{len(found.runs)} run(s) looked at; their results take {total / 1e6:,.1f} MB")
+    if there is None:
+        return
+    for thing in there.needed:
+        say(f"at work: {described(thing)}")
+    for thing in there.foreign:
+        say(f"not started by a run known here: {described(thing)}")
+    if there.needless:
+        say(f"{'given back' if end else 'rented for nothing'}: {len(there.needless)}, ${there.usd_per_h:,.2f} an hour")
+    else:
+        say("nothing is rented for nothing")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from launcher.cli.completing import run_names
+from runtime.record import RunRecord
 
 
 def down(
@@ -16,25 +17,31 @@ def down(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     no_input: Annotated[bool, typer.Option("--no-input", help="Never ask; needs --yes.")] = False,
+    storage: Annotated[
+        str | None, typer.Option(help="Where to look for a run that was started on another computer; it is known here from then on.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Free everything a run holds: its processes and half-written files, with --delete its results too."""
     from launcher.backend.protocol import ACTIVE
-    from launcher.cli.backends import full_name, local_backend
+    from launcher.cli.backends import backend_of
     from launcher.cli.confirm import confirm
     from launcher.cli.output import emit_json, note, say
     from launcher.show.problems import render_problems
     from runtime.config.problem import UserError
 
-    backend = local_backend()
-    name = full_name(backend, run)
+    backend, name = backend_of(run, storage=storage)
     try:
         record = backend.look(name)
     except UserError:
         record = None
     if record is not None and (delete or record.state in ACTIVE):
         what = "end it and delete" if record.state in ACTIVE and delete else "delete" if delete else "end it; it keeps"
-        confirm(f"{name} is {record.state}: {what} {record.output_dir}?", yes=yes, no_input=no_input or as_json)
+        confirm(
+            f"{name} is {record.state}: {what} {_results(record) if not delete or record.backend == 'local' else 'what is known of it here'}?",
+            yes=yes,
+            no_input=no_input or as_json,
+        )
         note(f"taking {name} down …")
     left = backend.down(name, delete=delete)
     if as_json:
@@ -45,4 +52,9 @@ def down(
     if delete or record is None:
         say(f"{name}: deleted")
     else:
-        say(f"{name}: nothing of it is at work; its results are in {record.output_dir}")
+        say(f"{name}: nothing of it is at work; its results are in {_results(record)}")
+
+
+def _results(record: RunRecord) -> str:
+    """Where the run's results are: a folder here, or the storage of a run on rented machines."""
+    return record.output_dir if record.backend == "local" else f"{record.storage}"

@@ -33,7 +33,6 @@ def estimate(
     """Estimate memory, time and cost of a recipe. Without --gpus: which GPUs it fits on. Exit code 3 when it does not fit, or the GPUs cannot compute it."""
     import os
     import time
-    from dataclasses import replace
 
     from launcher.cli.batch import settle_batch, without_auto
     from launcher.cli.output import emit_json, note_problems, say
@@ -46,7 +45,7 @@ def estimate(
     from launcher.plan.environment import machine_of, target_problems
     from launcher.plan.lessons import lessons_from
     from launcher.plan.prices import about_age, price_file, read_prices
-    from launcher.plan.rented import rented_offers
+    from launcher.plan.rented import chosen, rented_offers
     from launcher.plan.target import rented_target
     from launcher.state.runs import state_root
     from runtime.config.problem import ExitCode
@@ -79,25 +78,31 @@ def estimate(
     made = calibrated(estimated(config, model, hardware, data, usd_per_h=None if rented else 0.0), lessons)
     offers: list[Offer] = []
     if prices is not None:
-        offers = rented_offers(config, made, rented_target(config.launch, (parse_gpus(str(wanted)),), hardware), prices)
-        made = replace(made, cost=offers[0].expected_usd if offers else None)
+        target = rented_target(config.launch, (parse_gpus(str(wanted)),), hardware)
+        offers = rented_offers(config, made, target, prices, lessons)
+        made = chosen(config, made, target, offers, lessons)
     advice = advice_on(config, model, data, made)
     unable, doubts, _ = target_problems(config, [machine_of(made.hardware, model.facts)], checked.document)
     warnings += doubts
     if as_json:
         emit_json(
             "estimate",
-            made.to_json() | {"offers": [offer.to_json() for offer in offers], "advice": advice.to_json()},
+            made.to_json()
+            | {
+                "offers": [offer.to_json() for offer in offers],
+                "prices": prices.to_json(now) if prices is not None else None,
+                "advice": advice.to_json(),
+            },
             warnings=warnings,
             problems=unable,
         )
     else:
         from launcher.show.advice import render_advice
-        from launcher.show.memory_bar import render_estimate
+        from launcher.show.estimate_screen import render_estimate
 
         note_problems(warnings, kind="warning")
         say(render_estimate(made))
-        say(render_advice(advice, offers, prices=prices, now=now))
+        say(render_advice(advice, offers, prices=prices, now=now, max_cost=config.launch.max_cost_usd))
         note_problems(unable)
     return ExitCode.REFUSED if unable or made.memory.verdict == "does-not-fit" else ExitCode.OK
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from launcher.cli.output import emit_json, note_problems, say
@@ -29,22 +30,26 @@ def show_fits(
     from launcher.estimate.fitting import fits
     from launcher.estimate.gpus import GpuCount
     from launcher.plan.environment import machine_of, target_problems
+    from launcher.plan.lessons import lessons_from
     from launcher.plan.offer import Offer
     from launcher.plan.rented import rented_offers
     from launcher.plan.target import rented_target
     from launcher.show.fit_table import choice, render_fits
+    from launcher.state.runs import state_root
 
     def unable(made: Estimate) -> str:
         errors, _, _ = target_problems(config, [machine_of(made.hardware, model.facts)])
         return "; ".join(problem.message for problem in errors)
 
-    rows = fits(config, model, data, unable=unable)
+    lessons = lessons_from(state_root(os.environ))
+    rows = fits(config, model, data, unable=unable, lessons=lessons)
     smallest = next((row for row in rows if row.count is not None), rows[-1])
     offers: list[Offer] = []
     best: dict[str, Offer] = {}
     if prices is not None:
         kinds = tuple(GpuCount(gpu=row.gpu, count=row.count) for row in rows if row.count is not None)
-        offers = rented_offers(config, smallest.estimate, rented_target(config.launch, kinds, smallest.estimate.hardware), prices)
+        target = rented_target(config.launch, kinds, smallest.estimate.hardware)
+        offers = rented_offers(config, smallest.estimate, target, prices, lessons)
         for offer in offers:
             best.setdefault(offer.gpus, offer)
         order = {name: number for number, name in enumerate(best)}
@@ -53,6 +58,7 @@ def show_fits(
     if as_json:
         body = smallest.estimate.to_json() | {
             "offers": [offer.to_json() for offer in offers],
+            "prices": prices.to_json(time.time()) if prices is not None else None,
             "fits": [row.to_json() | {"offer": best[choice(row)].to_json() if choice(row) in best else None} for row in rows],
         }
         emit_json("estimate", body, warnings=warnings)

@@ -13,19 +13,21 @@ from launcher.cli.completing import run_names
 def metrics(
     run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.", autocompletion=run_names)],
     png: Annotated[Path | None, typer.Option("--png", help="Write the curves as a picture to this file.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Where to look for a run that was started on another computer; it is known here from then on.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Draw loss, learning rate, speed and memory of a run; steps repeated after a resume count once."""
     import shutil
 
-    from launcher.cli.backends import full_name, local_backend
+    from launcher.cli.backends import backend_of
     from launcher.cli.output import emit_json, note, say
     from launcher.show.curves import curves_of, draw, save_png
     from launcher.state.refusals import refusal
     from runtime.config.problem import UserError
 
-    backend = local_backend()
-    name = full_name(backend, run)
+    backend, name = backend_of(run, storage=storage)
     curves = curves_of(backend.events(name).new())
     if png is not None and curves:
         try:

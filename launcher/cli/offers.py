@@ -23,6 +23,7 @@ def offers(
     from launcher.cli.output import emit_json, note, note_problems, say
     from launcher.estimate.gpus import find_gpu, parse_gpus
     from launcher.plan.prices import about_age, price_file, read_prices, write_prices
+    from runtime.config.problem import Problem
 
     wanted = parse_gpus(gpus) if gpus else None
     path = price_file(os.environ)
@@ -38,14 +39,26 @@ def offers(
         price
         for price in prices.prices
         if (cloud is None or price.cloud == cloud.lower())
-        and (wanted is None or (price.count == wanted.count and (gpu := find_gpu(price.gpu)) is not None and gpu.name == wanted.gpu.name))
+        # What the table of GPUs lacks, no recipe can be trained on: TPUs, Trainium.
+        and (gpu := find_gpu(price.gpu)) is not None
+        and (wanted is None or (price.count == wanted.count and gpu.name == wanted.gpu.name))
     )
+    if cloud is not None and cloud.lower() not in prices.clouds:
+        warnings.append(
+            Problem(
+                code="unknown-name",
+                place="--cloud",
+                message=f"no price of '{cloud}' is known",
+                fix=f"clouds with prices: {', '.join(prices.clouds) or 'none'}; `launcher offers --refresh` reads the catalogs anew",
+            )
+        )
     if as_json:
         body = {
             "as_of": prices.as_of,
             "age_h": round(prices.age_h(now), 2),
             "dropped": prices.dropped,
             "clouds": list(prices.clouds),
+            "left_out": list(prices.left_out),
             "offers": [asdict(price) for price in kept],
         }
         emit_json("offers", body, warnings=warnings)
@@ -53,5 +66,5 @@ def offers(
         from launcher.show.offers import render_price_table
 
         note_problems(warnings, kind="warning")
-        say(render_price_table(replace(prices, prices=kept), gpus=(), now=now))
+        say(render_price_table(replace(prices, prices=kept), now=now))
     return 0

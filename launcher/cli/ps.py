@@ -1,4 +1,4 @@
-"""`launcher ps`: the runs of this computer."""
+"""`launcher ps`: the runs this computer knows, here and on rented machines."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import typer
 
 def ps(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    storage: Annotated[
+        str | None, typer.Option(help="List the runs of this storage too; they are known on this computer from then on.")
+    ] = None,
     active: Annotated[bool, typer.Option("--active", "-a", help="Only runs that are at work.")] = False,
 ) -> None:
     """List runs, the newest first."""
     import time
 
     from launcher.backend.protocol import ACTIVE
-    from launcher.cli.backends import local_backend
+    from launcher.cli.backends import known_statuses, local_backend
     from launcher.cli.output import emit_json, note
     from launcher.cli.run_json import run_data
     from launcher.show.runs import progress_words, run_table
@@ -23,7 +26,7 @@ def ps(
     backend = local_backend()
     if unreadable := backend.unreadable():
         note(f"{len(unreadable)} run(s) without a readable record; `launcher doctor` names them")
-    statuses = [backend.status(record.run) for record in backend.runs() if not active or record.state in ACTIVE]
+    statuses = [status for status in known_statuses(storage=storage) if not active or status.record.state in ACTIVE]
     if as_json:
         emit_json("ps", {"runs": [run_data(status) for status in statuses]})
         return

@@ -31,4 +31,20 @@ def run_data(status: RunStatus) -> dict[str, Any]:
         "exit_code": record.exit_code,
         "attempts": [attempt.model_dump() for attempt in record.attempts],
         "progress": progress.as_json(),
+        "spent": _spent(status),
+    }
+
+
+def _spent(status: RunStatus) -> dict[str, Any] | None:
+    spent = status.spent
+    if spent is None:
+        return None
+    return {
+        "usd": round(spent.usd, 4) if spent.usd is not None else None,
+        "usd_per_h": spent.usd_per_h,
+        "hours": round(spent.hours, 4),
+        "machines": spent.machines,
+        "where": spent.where,
+        "lost_s": round(spent.lost.seconds, 1),
+        "interruptions": spent.lost.interruptions,
     }

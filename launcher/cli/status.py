@@ -11,18 +11,21 @@ from launcher.cli.completing import run_names
 
 def status(
     run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.", autocompletion=run_names)],
+    storage: Annotated[
+        str | None, typer.Option(help="Where to look for a run that was started on another computer; it is known here from then on.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show one run: its state, progress, checkpoints and attempts."""
     import time
 
-    from launcher.cli.backends import full_name, local_backend
+    from launcher.cli.backends import backend_of
     from launcher.cli.output import emit_json, say
     from launcher.cli.run_json import run_data
     from launcher.show.runs import describe
 
-    backend = local_backend()
-    found = backend.status(full_name(backend, run))
+    backend, name = backend_of(run, storage=storage)
+    found = backend.status(name)
     if as_json:
         emit_json("status", run_data(found))
     else:

@@ -12,19 +12,21 @@ from launcher.cli.completing import run_names
 def stop(
     run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.", autocompletion=run_names)],
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has sealed and stopped.")] = True,
+    storage: Annotated[
+        str | None, typer.Option(help="Where to look for a run that was started on another computer; it is known here from then on.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Stop a run at a sealed checkpoint, from which `launcher resume` goes on."""
     import time
 
     from launcher.backend.protocol import ACTIVE
-    from launcher.cli.backends import full_name, local_backend
+    from launcher.cli.backends import backend_of
     from launcher.cli.output import emit_json, note, say
     from launcher.cli.run_json import run_data
     from launcher.show.runs import advice_for
 
-    backend = local_backend()
-    name = full_name(backend, run)
+    backend, name = backend_of(run, storage=storage)
     before = backend.look(name).state
     if before in (*ACTIVE, "lost", "orphaned"):
         note(f"stopping {name} …")

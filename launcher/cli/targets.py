@@ -24,19 +24,8 @@ def flag_overrides(flags: Mapping[str, Flag]) -> list[str]:
 
 
 def check_local(launch: LaunchConfig, flags: Mapping[str, Flag]) -> list[Problem]:
-    """Warnings about options of the recipe that mean nothing on this machine. Raises UserError when the run is not for this machine at all, or when a
-    flag asks for something that this machine cannot be: a flag is meant now, a recipe may be written for elsewhere."""
-    if launch.backend == "sky" or launch.cloud != "local":
-        where = f"'{launch.cloud}'" if launch.cloud else "a cloud"
-        raise UserError(
-            Problem(
-                code="no-backend",
-                path="launch.cloud",
-                message=f"this version runs recipes on this machine only, and this run is for {where}",
-                fix="add --cloud local to run it here; `launcher plan` and `launcher estimate` work for any GPU",
-            ),
-            exit_code=ExitCode.REMOTE_REFUSED,
-        )
+    """Warnings about options of the recipe that mean nothing on this machine. Raises UserError when a flag asks for something that this machine cannot
+    be: a flag is meant now, a recipe may be written for elsewhere."""
     meant = {
         "nodes": launch.nodes > 1,
         "region": launch.region is not None,
@@ -48,6 +37,40 @@ def check_local(launch: LaunchConfig, flags: Mapping[str, Flag]) -> list[Problem
     if refused:
         raise UserError(refused)
     return list(problems.values())
+
+
+def is_here(launch: LaunchConfig) -> bool:
+    """Whether the run is for this machine. Raises UserError when the recipe does not say where, or says two things."""
+    if launch.backend == "sky" and launch.cloud == "local":
+        raise UserError(
+            Problem(
+                code="conflict",
+                path="launch.backend",
+                message="launch.backend: sky rents machines, and launch.cloud: local is this one",
+                fix="remove one of them",
+            )
+        )
+    if launch.backend == "local" and launch.cloud not in (None, "local"):
+        raise UserError(
+            Problem(
+                code="conflict",
+                path="launch.backend",
+                message=f"launch.backend: local is this machine, and launch.cloud: {launch.cloud} is not",
+                fix="remove one of them",
+            )
+        )
+    if launch.cloud == "local" or launch.backend == "local":
+        return True
+    if launch.gpus is None:
+        raise UserError(
+            Problem(
+                code="missing",
+                path="launch.gpus",
+                message="the run needs a place: this machine, or a kind of GPU to rent",
+                fix="add --cloud local for this machine, or --gpus A100-80GB:1; `launcher estimate` shows which fit",
+            )
+        )
+    return False
 
 
 def gpus_to_use(launch: LaunchConfig, flags: Mapping[str, Flag], *, here: GpuCount | None) -> tuple[int | None, list[Problem]]:

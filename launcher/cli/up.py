@@ -10,7 +10,10 @@ import typer
 
 def up(
     file: Annotated[Path, typer.Argument(help="Recipe, or a plan written by `launcher plan`.", show_default=False)],
-    cloud: Annotated[str | None, typer.Option(help="Where to run; `local` is this machine.")] = None,
+    cloud: Annotated[
+        str | None,
+        typer.Option(help="Where to run: `local` is this machine, `aws`, `gcp`, `lambda`, `slurm` … a cloud of SkyPilot; any without it."),
+    ] = None,
     gpus: Annotated[str | None, typer.Option(help="GPU kind and count, `A100-80GB:8`.")] = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="Number of machines.")] = None,
     region: Annotated[str | None, typer.Option(help="Region of the cloud.")] = None,
@@ -44,13 +47,15 @@ def up(
 
     from launcher.backend.chaos import check_chaos
     from launcher.backend.local.child_environment import check_secrets
-    from launcher.cli.backends import local_backend
+    from launcher.backend.protocol import Backend
+    from launcher.cli.backends import local_backend, sky_backend
     from launcher.cli.confirm import confirm
     from launcher.cli.deciding import decide
     from launcher.cli.output import emit_json, note, note_problems, say
+    from launcher.cli.targets import is_here
     from launcher.cli.watching import finish
     from runtime.config.problem import ExitCode, UserError
-    from runtime.config.secrets import check_hub_token
+    from runtime.config.secrets import check_hub_token, wanted_secrets
 
     flags = {
         "cloud": cloud,
@@ -66,8 +71,16 @@ def up(
     }
     decision = decide(file, flags=flags, sets=sets or (), variables=variables or (), chaos=check_chaos(chaos or ()), environment=os.environ)
     note_problems(decision.warnings, kind="warning")
-    check_secrets(decision.job.config.launch.secrets, os.environ)
-    check_hub_token(decision.job.config, os.environ)
+    here = is_here(decision.job.config.launch)
+    if here:
+        check_secrets(decision.job.config.launch.secrets, os.environ)
+        check_hub_token(decision.job.config, os.environ)
+    else:
+        from launcher.backend.sky.machine import check_storage
+
+        # What is stored on this machine alone serves no other.
+        check_secrets(wanted_secrets(decision.job.config), os.environ)
+        check_storage(decision.job.config.launch.storage)
     if dry_run and as_json:
         emit_json("up", dict(decision.plan), warnings=decision.warnings, problems=decision.refusals)
         return ExitCode.REFUSED if decision.refusals else ExitCode.OK
@@ -80,8 +93,8 @@ def up(
     if dry_run:
         return ExitCode.OK
     confirm("start this run?", yes=yes, no_input=no_input or as_json)
-    backend = local_backend(quiet=quiet)
+    backend: Backend = local_backend(quiet=quiet) if here else sky_backend(quiet=quiet)
     record = backend.submit(decision.job)
     if not quiet:
-        note(f"run {record.run}, output in {record.output_dir}")
+        note(f"run {record.run}, output in {record.output_dir if here else record.storage}")
     return finish(backend, record.run, command="up", detach=detach, quiet=quiet, as_json=as_json, warnings=decision.warnings)

@@ -25,6 +25,8 @@ def finish(backend: Backend, run: str, *, command: str, detach: bool, quiet: boo
         note(
             f"  launcher logs {run} -f    follows it\n  launcher status {run}     shows how far it is\n  launcher stop {run}       stops it at a sealed checkpoint"
         )
+        for sentence in backend.bill(run):
+            note(f"  {sentence}")
         say(run)
     return ExitCode.OK
 

@@ -11,10 +11,10 @@ from runtime.checkpoint.manifest import is_sealed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointFolder:
-    """A checkpoint on disk. `sealed` says that its manifest, the file written last, is there and reads; the other files are not looked at."""
+    """A checkpoint on disk, or at an address in a storage. `sealed` says that its manifest, the file written last, is there and reads; the other files are not looked at."""
 
     step: int
-    path: Path
+    path: Path | str
     sealed: bool
 
 

@@ -25,6 +25,10 @@ ROWS = [
     ("p4de.24xlarge", "A100-80GB", 8, 96, 1152, info("A100-80GB", 8, 81920), "40.9657", "99.0", "us-east-1", "us-east-1a"),
     ("g6.xlarge", "L4", 1, 4, 16, info("L4", 1, 22888), "0.8048", "0.33", "us-west-2", "us-west-2a"),
     ("g6.free", "L4", 1, 4, 16, info("L4", 1, 22888), "0.0", "", "us-west-2", "us-west-2a"),
+    ("g6.unsold", "L4", 1, 4, 16, info("L4", 1, 22888), "9999", "9999", "us-west-2", "us-west-2a"),
+    ("g6.nowhere", "L4", 1, 4, 16, info("L4", 1, 22888), "", "", "us-west-2", "us-west-2a"),
+    ("g6f.slice", "L4", 0.25, 4, 16, info("L4", 1, 22888), "0.2", "0.1", "us-west-2", "us-west-2a"),
+    ("p4d.slip", "A100", 8, 96, 1152, info("A100", 8, 40960), "0.0001", "", "us-west-2", "us-west-2a"),
 ]
 
 
@@ -33,6 +37,9 @@ def world(tmp_path: Path) -> dict[str, str]:
     folder = tmp_path / ".sky" / "catalogs" / "v8" / "aws"
     folder.mkdir(parents=True)
     (folder / "vms.csv").write_text("\n".join([HEAD, *(",".join(map(str, row)) for row in ROWS)]) + "\n", encoding="utf-8")
+    broken = folder.parent / "lambda"
+    broken.mkdir()
+    (broken / "vms.csv").write_bytes(b'garbage\x00\xff,,,\n"unclosed')
     return {
         "PATH": "/usr/bin:/bin",
         "HOME": str(tmp_path),
@@ -64,7 +71,10 @@ def test_offers_are_read_from_the_catalog_and_kept(world: dict[str, str], tmp_pa
         ("p4de.24xlarge", "us-east-1"): (40.9657, None),
         ("g6.xlarge", "us-west-2"): (0.8048, 0.33),
     }
-    assert data["dropped"] == 2
+    assert data["dropped"] == 4
+    # One catalog is broken, the others cannot be downloaded: both are named, and neither hides the prices there are.
+    assert "lambda (" in "".join(data["left_out"])
+    assert "azure (" in "".join(data["left_out"])
     again = subprocess.run(
         [sys.executable, "-m", "launcher", "offers", "--gpus", "L4:1", "--json"],
         cwd=tmp_path,

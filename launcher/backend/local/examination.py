@@ -35,9 +35,13 @@ def examine(backend: LocalBackend, run: str | None = None) -> Examination:
     folders = [find_run(backend.state_root, run)] if run is not None else list_runs(backend.state_root)
     findings: list[Problem] = []
     sizes: dict[str, int] = {}
+    elsewhere: set[str] = set()
     for folder in folders:
         try:
             record = backend.look(folder.run)
+            if record.backend != backend.name:
+                elsewhere.add(folder.run)
+                continue
         except UserError as error:
             findings += [
                 Problem(code=problem.code, message=problem.message, place=folder.run, fix=f"`launcher down {folder.run}` removes it")
@@ -48,7 +52,9 @@ def examine(backend: LocalBackend, run: str | None = None) -> Examination:
         findings += _about_run(folder, record)
     if run is None:
         findings += _about_machine(backend)
-    return Examination(runs=tuple(folder.run for folder in folders), disk_bytes=sizes, findings=tuple(findings))
+    return Examination(
+        runs=tuple(folder.run for folder in folders if folder.run not in elsewhere), disk_bytes=sizes, findings=tuple(findings)
+    )
 
 
 def _about_run(folder: RunFolder, record: RunRecord) -> Iterator[Problem]:

@@ -33,6 +33,7 @@ from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.config.resources import data_dir
 from runtime.config.secrets import check_hub_token, handed_secrets
 from runtime.events import read_events
+from runtime.expectation import write_expectation
 from runtime.record import RunRecord, write_atomic
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class LocalBackend:
             claim(output_dir, record)
             text = dump_yaml(job.config).encode()
             write_atomic(folder.config_path, text)
+            if job.expected_gib is not None:
+                write_expectation(folder.path, peak_gib=job.expected_gib)
             copy_plugins(job.config, folder.path)
             write_atomic(output_dir / "config.yml", text)
             self._start(folder, record, handed_secrets(job.config))
@@ -182,6 +185,10 @@ class LocalBackend:
         claim(Path(record.output_dir), record)
         self._start(folder, record, handed_secrets(config))
         return record
+
+    def bill(self, run: str) -> list[str]:  # noqa: ARG002 - the Protocol's signature
+        """Nothing: this machine is not rented."""
+        return []
 
     def down(self, run: str, *, delete: bool) -> list[Problem]:
         """End the run's processes, remove half-written checkpoints, and with `delete` its results and its record."""

@@ -15,13 +15,15 @@ _MAX_PAUSE_S = 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Death:
-    """The end of one attempt as the supervisor saw it. `stop_asked` holds the reason when somebody asked for the stop, and is empty otherwise."""
+    """The end of one attempt as the supervisor saw it. `stop_asked` holds the reason when somebody asked for the stop, and is empty otherwise; `trained`:
+    the final model is sealed on this machine."""
 
     exit_status: int
     stop_asked: str
     preempted: bool
     sealed_step: int
     deaths_without_progress: int
+    trained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,10 @@ def judge(death: Death, *, max_deaths: int) -> Verdict:
         return _after_death(death, max_deaths)
     if death.exit_status in (ExitCode.INTERRUPTED, ExitCode.CANCELLED):
         return Verdict(action="end", state="stopped", exit_code=ExitCode.INTERRUPTED, message=_stopped(death))
-    known = {ExitCode.INVALID, ExitCode.REFUSED, ExitCode.NO_CAPACITY, ExitCode.REMOTE_REFUSED}
+    if death.exit_status == ExitCode.NOT_VERIFIED and death.trained:
+        # The store did not take the model; `launcher publish` sends it when it does.
+        return Verdict(action="end", state="unverified", exit_code=ExitCode.NOT_VERIFIED)
+    known = {ExitCode.INVALID, ExitCode.REFUSED, ExitCode.NO_CAPACITY, ExitCode.NOT_VERIFIED, ExitCode.REMOTE_REFUSED}
     code = ExitCode(death.exit_status) if death.exit_status in known else ExitCode.TRAINING_FAILED
     return Verdict(action="end", state="failed", exit_code=code)
 

@@ -20,6 +20,7 @@ from types import FrameType
 from launcher.backend.local.child import Child, start_child
 from launcher.backend.local.child_environment import attempt_variables, training_environment
 from launcher.backend.local.notice import clear_notice, read_notice, write_notice
+from launcher.backend.local.overseer import Overseer
 from launcher.backend.local.processes import adopt_orphans, end_descendants, end_group, kill_group
 from launcher.backend.local.recovery import Death, Verdict, judge, was_signalled
 from launcher.backend.local.runtime_path import runtime_only_path
@@ -55,6 +56,12 @@ class Supervisor:
     environment: Mapping[str, str]
     runtime_path: Path
     stop_asked: str = ""
+    overseer: Overseer | None = None
+    """Who looks after a rented machine; None where nobody has to."""
+    leaving: bool = False
+    """The machine goes away, and the run goes on elsewhere."""
+    together: bool = False
+    """Several machines train: a process that dies here takes the others' along, and they begin again together, elsewhere."""
     _began: float = field(default_factory=time.monotonic)
     _tail: EventTail = field(init=False)
     _preempted: bool = False
@@ -80,8 +87,11 @@ class Supervisor:
                 preempted=self._preempted,
                 sealed_step=sealed,
                 deaths_without_progress=deaths,
+                trained=final_folder(output_dir) is not None,
             )
-            verdict = judge(death, max_deaths=self.terms.max_deaths)
+            preempted = self._preempted and status == ExitCode.INTERRUPTED
+            self.leaving = self.leaving or (self.overseer is not None and (preempted or (self.together and was_signalled(status))))
+            verdict = self._moved_on() if self.leaving and status != ExitCode.OK else judge(death, max_deaths=self.terms.max_deaths)
             if verdict.action == "restart" and not self._pause(verdict.pause_s):
                 verdict = judge(
                     Death(
@@ -136,10 +146,27 @@ class Supervisor:
         self._log(f"attempt {number}: {command} ended with {describe_exit(status)}")
         return status
 
+    def _moved_on(self) -> Verdict:
+        return Verdict(action="end", state="recovering", exit_code=ExitCode.INTERRUPTED, message="its machine was taken away")
+
+    def _look_around(self, child: Child) -> None:
+        """Do what the overseer wants: stop for good, or leave a machine that is going away while there is time to seal."""
+        wish = self.overseer.look() if self.overseer is not None else None
+        if wish is None or self.stop_asked or self.leaving:
+            return
+        if wish.kind == "stop":
+            self.ask_stop(wish.reason)
+            return
+        self.leaving = True
+        self._log(f"{wish.reason}: asking the process to seal, {wish.deadline_s:g} s at most")
+        write_notice(self.folder.notice_path, kind="preempt", deadline_s=wish.deadline_s)
+        end_group(child.pid, child.started, grace_s=wish.deadline_s)
+
     def _watch(self, child: Child) -> int:
         asked = False
         while (status := child.poll()) is None:
             self._read_events()
+            self._look_around(child)
             if self.terms.max_hours is not None and time.monotonic() - self._began > self.terms.max_hours * 3600:
                 self.ask_stop(f"reached launch.max_hours = {self.terms.max_hours:g}")
             if self.stop_asked and not asked:
@@ -162,6 +189,8 @@ class Supervisor:
             status = self._process("publish", state="publishing")
             if status == ExitCode.OK:
                 return Verdict(action="end", state="done")
+            if self.leaving:
+                return self._moved_on()
             if not was_signalled(status) and status != ExitCode.INTERRUPTED:
                 break
         return Verdict(

@@ -13,6 +13,7 @@ import sys
 import termios
 import time
 
+import psutil
 import pytest
 
 UP = ("up", "recipe.yml", "--cloud", "local", "--name", "one")
@@ -46,6 +47,15 @@ class Terminal:
         while text not in self.seen:
             assert time.monotonic() < until, f"{text!r} did not appear in: {self.seen[-2000:]}"
             self._read(0.2)
+
+    def wait_until_it_reads(self, timeout: float = 30) -> None:
+        """A signal between the question and the reading of the answer is seen only after the reading: nobody types that fast."""
+        until = time.monotonic() + timeout
+        calm = 0
+        while calm < 5:
+            assert time.monotonic() < until
+            calm = calm + 1 if psutil.Process(self.process.pid).status() == psutil.STATUS_SLEEPING else 0
+            time.sleep(0.05)
 
     def type(self, keys: str) -> None:
         self.seen = ""
@@ -89,6 +99,7 @@ def test_it_asks_and_no_means_no(slow):
 def test_ctrl_c_at_the_question_is_130(slow):
     terminal = Terminal(slow, *UP)
     terminal.wait_for("[y/N]")
+    terminal.wait_until_it_reads()
     terminal.type("\x03")
     assert terminal.end() == 130
     assert not (slow.folder / "model-out").exists()

@@ -25,6 +25,8 @@ def death(status: int, **facts) -> Death:
         (death(2), "end", "failed", 2),
         (death(3), "end", "failed", 3),
         (death(8), "end", "failed", 8),
+        (death(7, trained=True), "end", "unverified", 7),
+        (death(7), "end", "failed", 7),
         (death(1), "end", "failed", 5),
         (death(5, stop_asked="stopped on request"), "end", "failed", 5),
     ],

@@ -35,17 +35,17 @@ def state(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("line", "wanted", "unwanted"),
+    ("shell", "line", "wanted", "unwanted"),
     [
-        ("launcher va", "validate", "status"),
-        ("launcher validate --f", "--fix", "--set"),
-        ("launcher explain lora_r", "lora_rank_pattern", "lora_alpha"),
-        ("launcher explain datasets[].ty", "datasets[].type", "datasets[].path"),
-        ("launcher status br", "brave-heron", "calm-otter"),
-        ("launcher logs ", "calm-otter", "validate"),
+        ("bash", "launcher va", "validate", "status"),
+        ("bash", "launcher validate --f", "--fix", "--set"),
+        ("bash", "launcher explain lora_r", "lora_rank_pattern", "lora_alpha"),
+        ("zsh", "launcher explain datasets[].ty", "datasets[].type", "datasets[].path"),
+        ("zsh", "launcher logs ", "calm-otter", "validate"),
+        ("fish", "launcher status br", "brave-heron", "calm-otter"),
+        ("fish", "launcher va", "validate", "status"),
     ],
 )
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_last_word_is_completed(shell: str, line: str, wanted: str, unwanted: str, state: Path) -> None:
     printed = offered(shell, line, state)
     assert wanted in printed

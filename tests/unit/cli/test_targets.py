@@ -1,6 +1,6 @@
 import pytest
 
-from launcher.cli.targets import check_local, flag_overrides, gpus_to_use
+from launcher.cli.targets import check_local, flag_overrides, gpus_to_use, is_here
 from launcher.estimate.gpus import parse_gpus
 from runtime.config.launch import LaunchConfig
 from runtime.config.problem import UserError
@@ -15,12 +15,32 @@ def test_this_machine_takes_a_plain_local_run():
     assert check_local(LaunchConfig(cloud="local"), {}) == []
 
 
-@pytest.mark.parametrize("launch", [LaunchConfig(), LaunchConfig(cloud="aws"), LaunchConfig(cloud="local", backend="sky")])
-def test_runs_for_elsewhere_are_refused(launch):
+@pytest.mark.parametrize(
+    ("launch", "here"),
+    [
+        (LaunchConfig(cloud="local"), True),
+        (LaunchConfig(backend="local"), True),
+        (LaunchConfig(gpus="A100:8"), False),
+        (LaunchConfig(cloud="aws", gpus="A100:8"), False),
+    ],
+)
+def test_a_run_is_for_this_machine_or_for_a_rented_one(launch, here):
+    assert is_here(launch) == here
+
+
+@pytest.mark.parametrize(
+    ("launch", "code"),
+    [
+        (LaunchConfig(), "missing"),
+        (LaunchConfig(cloud="aws"), "missing"),
+        (LaunchConfig(cloud="local", backend="sky"), "conflict"),
+        (LaunchConfig(cloud="aws", backend="local", gpus="A100:8"), "conflict"),
+    ],
+)
+def test_a_run_without_a_place_or_with_two_is_refused(launch, code):
     with pytest.raises(UserError) as caught:
-        check_local(launch, {})
-    assert caught.value.exit_code == 8
-    assert "--cloud local" in caught.value.problems[0].fix
+        is_here(launch)
+    assert [problem.code for problem in caught.value.problems] == [code]
 
 
 def test_what_a_recipe_says_for_elsewhere_is_a_warning_and_a_flag_an_error():

@@ -34,6 +34,10 @@ def _text(changes: dict[str, Any]) -> str:
 BROKEN: list[tuple[dict[str, Any], tuple[str, str]]] = [
     ({"optimizer": "adamww"}, ("unknown-name", "optimizer")),
     ({"launch": {"storage": "s33://bucket/runs"}}, ("unknown-name", "launch.storage")),
+    ({"launch": {"storage": "hf://me/runs", "cloud": "aws"}}, ("conflict", "launch.storage")),
+    ({"launch": {"storage": "hf://me/runs", "upload_mb_per_s": 5.0}}, ("conflict", "launch.upload_mb_per_s")),
+    ({"launch": {"upload_mb_per_s": 5.0}}, ("conflict", "launch.upload_mb_per_s")),
+    ({"launch": {"keep_every_steps": 100}}, ("conflict", "launch.keep_every_steps")),
     ({"plugins": ["axolotl.integrations.liger.LigerPlugn"]}, ("unknown-name", "plugins[0]")),
     ({"liger_rope": True}, ("no-plugin", "liger_rope")),
     ({**GROKFAST, "fp16": True}, ("conflict", "grokfast_alpha")),

@@ -23,6 +23,8 @@ AZURE = "https://account.blob.core.windows.net"
         ("s3://bucket?endpoint=http%3A%2F%2Flocalhost%3A8333", Address(kind="s3", bucket="bucket", endpoint="http://localhost:8333")),
         ("gs://bucket/a", Address(kind="gs", bucket="bucket", prefix="a")),
         ("az://container/a", Address(kind="az", bucket="container", prefix="a")),
+        ("hf://me/runs", Address(kind="hf", bucket="me/runs")),
+        ("hf://me/my.runs-1@try%2F1/a/b%20c", Address(kind="hf", bucket="me/my.runs-1", revision="try/1", prefix="a/b c")),
         (f"{AZURE}/container/a/b", Address(kind="az", bucket="container", prefix="a/b", endpoint=AZURE)),
     ],
 )  # fmt: skip
@@ -39,7 +41,9 @@ def test_an_address_is_read_and_written_again(url: str, address: Address) -> Non
     ("url", "code", "words"),
     [
         ("s4://bucket", "unknown-name", "file, s3, gs, az and https"),
-        ("hf://user/model", "unsupported", "Hugging Face"),
+        ("hf://model", "wrong-type", "OWNER/NAME"),
+        ("hf://datasets/me/rows", "wrong-type", "OWNER/NAME"),
+        ("hf://me/runs/../x", "wrong-type", "dot part"),
         ("s3:///x", "wrong-type", "no name of a bucket"),
         ("s3://a b/x", "wrong-type", "no name of a bucket"),
         ("s3://bucket/../x", "wrong-type", "dot part"),

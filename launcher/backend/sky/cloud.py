@@ -1,0 +1,80 @@
+"""What is asked of SkyPilot: a Protocol as small as that, so that everything above it works with another one in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Phase = Literal["waiting", "starting", "running", "recovering", "done", "failed", "no-capacity", "set-up-failed", "cancelled", "gone"]
+"""How far SkyPilot is with a job. `waiting`: no machine yet; `gone`: SkyPilot knows it no more."""
+
+ENDED: frozenset[Phase] = frozenset({"done", "failed", "no-capacity", "set-up-failed", "cancelled", "gone"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A job as SkyPilot sees it; `detail` is its own sentence about it."""
+
+    phase: Phase
+    detail: str = ""
+    recoveries: int = 0
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rented:
+    """Something that may cost money: a cluster, a managed job with whatever it holds, or a bucket that SkyPilot made for a job's files. `usd_per_h` is None
+    where no price is known."""
+
+    kind: Literal["cluster", "job", "bucket"]
+    name: str
+    number: int | None
+    status: str
+    where: str
+    usd_per_h: float | None
+    since: float | None = None
+
+
+class Cloud(Protocol):
+    """SkyPilot. Methods raise UserError: exit 4 when no machine is to be had, exit 8 for what needs a login or a running API server."""
+
+    def require(self) -> None:
+        """Raise UserError (exit 8) when SkyPilot is not there at all; asks nobody."""
+        ...
+
+    def launch_job(
+        self, task: str, *, name: str, variables: Mapping[str, str], secrets: Mapping[str, str], report: Callable[[str], None]
+    ) -> int:
+        """Submit the task as a managed job; its number. `report` is told SkyPilot's progress line by line."""
+        ...
+
+    def launch_cluster(
+        self, task: str, *, name: str, variables: Mapping[str, str], secrets: Mapping[str, str], report: Callable[[str], None]
+    ) -> int:
+        """Start a cluster of that name with the task on it, and wait until it runs; the job's number there."""
+        ...
+
+    def job(self, number: int) -> Seen:
+        """A managed job as it is now."""
+        ...
+
+    def cluster_job(self, name: str, number: int | None) -> Seen:
+        """A job on a cluster as it is now."""
+        ...
+
+    def cancel_job(self, number: int) -> None:
+        """Cancel a managed job and give its machines back; nothing for one that has ended."""
+        ...
+
+    def end_cluster(self, name: str) -> None:
+        """Give a cluster back, disks included; nothing for one that is gone."""
+        ...
+
+    def delete_bucket(self, name: str) -> None:
+        """Delete a bucket that SkyPilot made."""
+        ...
+
+    def rented(self) -> Sequence[Rented]:
+        """Every cluster, every unfinished managed job, and every bucket that SkyPilot made for the files of a job and none needs any more."""
+        ...

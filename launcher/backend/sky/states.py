@@ -1,0 +1,57 @@
+"""What state a rented run is in: its own word in the storage first, SkyPilot's where that is silent. Pure decisions."""
+
+from __future__ import annotations
+
+from launcher.backend.protocol import ACTIVE
+from launcher.backend.sky.cloud import ENDED, Seen
+from launcher.state.usage import Usage
+from runtime.config.problem import ExitCode
+from runtime.record import RunRecord
+
+FRESH_S = 90.0
+"""A machine gives a sign of life every 15 seconds; after so many it is asked about elsewhere. Clocks of two computers differ by some of it."""
+
+
+def speaks(record: RunRecord, usage: Usage, *, submission: str, now: float) -> bool:
+    """Whether the storage alone says how this submission of the run is: it has ended, or its machine gave a sign of life just now."""
+    life = usage.last
+    if record.state not in ACTIVE:
+        return True
+    return life is not None and life.submission == submission and not life.ended and now - life.beat < FRESH_S
+
+
+def judged(record: RunRecord, usage: Usage, seen: Seen, *, submission: str) -> RunRecord:
+    """The record as it is when its machine is silent and SkyPilot says `seen`."""
+    life = usage.last
+    began = life is not None and life.submission == submission
+    match seen.phase:
+        case "waiting" | "starting" | "running" | "recovering":
+            if seen.phase == "running" and began and life is not None and not life.ended:
+                return record
+            state = "recovering" if began or seen.phase == "recovering" else "starting"
+            words = {
+                "waiting": "waiting for a machine",
+                "starting": "a machine is being set up",
+                "running": "its machine is being set up",
+                "recovering": "its machine was taken away, another one is looked for",
+            }[seen.phase]
+            return record.model_copy(update={"state": state, "message": f"{words}: {seen.detail}" if seen.detail else words})
+        case "no-capacity":
+            return _ended(record, "failed", ExitCode.NO_CAPACITY, f"no machine was to be had: {seen.detail}")
+        case "set-up-failed":
+            return _ended(record, "failed", ExitCode.TRAINING_FAILED, f"setting the machine up failed: {seen.detail}")
+        case "cancelled":
+            return _ended(record, "stopped", ExitCode.INTERRUPTED, "cancelled")
+        case "gone":
+            return record.model_copy(update={"state": "lost", "message": "SkyPilot knows nothing of it any more"})
+        case _:
+            return _ended(record, "failed", ExitCode.TRAINING_FAILED, f"its machine ended without a last word: {seen.detail}".rstrip(": "))
+
+
+def is_over(seen: Seen) -> bool:
+    """Whether SkyPilot will do nothing more for it."""
+    return seen.phase in ENDED
+
+
+def _ended(record: RunRecord, state: str, code: ExitCode, message: str) -> RunRecord:
+    return record.model_copy(update={"state": state, "exit_code": int(code), "message": message})

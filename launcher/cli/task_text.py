@@ -1,0 +1,60 @@
+"""The SkyPilot task of a recipe, as `launcher render --task` prints it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runtime.config.schema import TrainingConfig
+
+
+def task_of(config: TrainingConfig, *, recipe: str) -> str:
+    """The task as YAML that plain SkyPilot runs, with local files as file mounts. The wheel it installs on a bare machine is left in the launcher's state folder.
+
+    Raises UserError when the recipe names no GPUs, no storage, or a folder of this machine as its storage.
+    """
+    from launcher.backend.job import settled
+    from launcher.backend.sky.machine import check_storage
+    from launcher.plan.prices import price_file, read_prices
+    from launcher.plan.target import target_of
+    from launcher.recipe.template_folders import template_folders
+    from launcher.state.names import random_name
+    from launcher.state.runs import state_root
+    from launcher.task.making import make_task
+    from launcher.task.resources import disk_gb
+    from launcher.task.task import render_task
+    from launcher.task.wheel import write_wheel
+
+    launch = config.launch
+    check_storage(launch.storage)
+    run = launch.name or random_name()
+    cwd = Path.cwd()
+    plan = None
+    if (target := target_of(launch)) is not None and not target.is_local:
+        import time
+
+        from launcher.plan.plan import make_plan
+
+        plan = make_plan(
+            settled(config, run=run, cwd=cwd),
+            recipe=Path(recipe),
+            target=target,
+            run_name=run,
+            environment=os.environ,
+            now=time.time(),
+            prices=read_prices(price_file(os.environ)),
+            refuse=False,
+        )
+    made = make_task(
+        settled(config, run=run, cwd=cwd),
+        run=run,
+        recipe=recipe,
+        cwd=cwd,
+        environment=os.environ,
+        offers=plan.offers if plan is not None else (),
+        disk_gb=disk_gb(plan),
+        wheel=None if launch.image else write_wheel(state_root() / "wheel"),
+    )
+    return render_task(made.task, folders=template_folders(environment=os.environ))

@@ -1,0 +1,1 @@
+"""The runtime image: what it is built from, and with which tool."""

@@ -1,0 +1,104 @@
+"""The machines a task may take, as SkyPilot writes them, and what an hour of each costs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from launcher.estimate.gpus import parse_gpus
+from launcher.plan.offer import Offer
+from runtime.config.problem import Problem, UserError
+
+if TYPE_CHECKING:
+    from launcher.plan.plan import Plan
+    from runtime.config.launch import LaunchConfig
+
+# The system, its drivers and a container image or the training stack, GB: measured for the stack (8), the rest after SkyPilot's images (30).
+_SYSTEM_GB = 60
+_UNKNOWN_GB = 256
+_CLOUDS_WITHOUT_DISKS = ("kubernetes", "slurm", "ssh")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One kind of machine that will do. `infra` is SkyPilot's `cloud/region`, empty for anywhere."""
+
+    gpus: str
+    infra: str
+    spot: bool
+
+
+def choices_of(launch: LaunchConfig, offers: Sequence[Offer] = ()) -> tuple[Choice, ...]:
+    """Every machine the recipe allows: each kind of GPU, interruptible and on demand where the recipe leaves that open and the best offer is interruptible.
+
+    SkyPilot takes the cheapest of them that is to be had, so on demand comes into play when there is no interruptible one. Raises UserError when
+    the recipe names no GPUs.
+    """
+    named = [launch.gpus] if isinstance(launch.gpus, str) else launch.gpus or []
+    if not named:
+        raise UserError(
+            Problem(
+                code="missing",
+                path="launch.gpus",
+                message="a rented machine needs a kind of GPU",
+                fix="add --gpus A100-80GB:1; `launcher estimate` without --gpus shows which fit",
+            )
+        )
+    spots = [launch.spot] if launch.spot is not None else [True, False] if offers and offers[0].spot else [False]
+    infra = "/".join([launch.cloud or "*", launch.region]) if launch.region else launch.cloud or ""
+    kinds = [parse_gpus(name) for name in named]
+    return tuple(Choice(gpus=f"{kind.gpu.name}:{kind.count}", infra=infra, spot=spot) for kind in kinds for spot in spots)
+
+
+def prices_of(choices: Sequence[Choice], offers: Sequence[Offer]) -> dict[str, float]:
+    """USD an hour by `cloud/region`, by `cloud` and by `` (anywhere): the dearest machine of the choices there, all nodes together.
+
+    The dearest, since the machine itself cannot tell which of several offers it is, and a cap on money must hold for each.
+    """
+    allowed = {(str(parse_gpus(choice.gpus)), choice.spot) for choice in choices}
+    found: dict[str, float] = {}
+    for offer in offers:
+        if (offer.gpus.rpartition(" ")[2], offer.spot) in allowed:
+            for place in (f"{offer.cloud}/{offer.region}", offer.cloud, ""):
+                found[place] = max(found.get(place, 0.0), offer.usd_per_h)
+    return found
+
+
+def offers_in(plan: Mapping[str, Any]) -> tuple[Offer, ...]:
+    """The offers of a plan that was written down, as far as a task needs them."""
+    return tuple(
+        Offer(
+            cloud=str(row["cloud"]),
+            region=str(row["region"]),
+            instance=str(row["instance"]),
+            gpus=str(row["gpus"]),
+            usd_per_h=float(row["usd_per_h"]),
+            spot=bool(row["spot"]),
+            expected_usd=None,
+            expected_h=None,
+            verdict=row["verdict"],
+        )
+        for row in plan.get("offers") or ()
+    )
+
+
+def prices_json(prices: dict[str, float]) -> str:
+    """The prices as the machine gets them."""
+    return json.dumps({place: round(usd, 6) for place, usd in sorted(prices.items())})
+
+
+def disk_gb(plan: Plan | None) -> int:
+    """Room for the system, the model as it is downloaded, loaded and merged, and every checkpoint that is kept, GB, in steps of ten."""
+    if plan is None or plan.estimate is None:
+        return _UNKNOWN_GB
+    saves = plan.estimate.saves
+    weights_gb = plan.estimate.model.facts.parameters * 2 / 1e9
+    return math.ceil((_SYSTEM_GB + 2.2 * weights_gb + saves.disk_gb + 2 * saves.final_gb) / 10) * 10
+
+
+def has_disks(launch: LaunchConfig) -> bool:
+    """Whether machines of that cloud come with a disk of a chosen size."""
+    return launch.cloud not in _CLOUDS_WITHOUT_DISKS

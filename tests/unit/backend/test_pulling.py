@@ -1,0 +1,62 @@
+"""What of a run can be pulled: from its folder first, then from its storage, and only what is sealed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.backend.pulling import available, pull
+from runtime.checkpoint.sealing import new_staging, seal
+from runtime.checkpoint.store import open_store
+from runtime.checkpoint.stored import RunStore
+from runtime.checkpoint.storing import seal_in_store
+from runtime.config.problem import UserError
+from runtime.record import RunRecord
+
+
+def sealed(final: Path, step: int, kind: Any) -> Path:
+    staging = new_staging(final.parent)
+    (staging / "model.safetensors").write_bytes(f"{kind} of {step}".encode())
+    seal(staging, final, step=step, config_hash="abc", world_size=1, created=1.0, kind=kind)
+    return final
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> RunRecord:
+    """A run that was preempted at step 25 with no time for a checkpoint; its first machine and its first two checkpoints are gone from here."""
+    output, store = tmp_path / "out", tmp_path / "store"
+    place = RunStore(store=open_store(str(store)), run="tiny")
+    for step in (10, 20):
+        seal_in_store(place, sealed(tmp_path / "gone" / f"step-{step:08d}", step, "checkpoint"), writer="1-aaaa")
+    seal_in_store(place, sealed(tmp_path / "gone" / "weights", 25, "weights"), writer="1-aaaa")
+    sealed(output / "checkpoints" / "step-00000020", 20, "checkpoint")
+    (output / "checkpoints" / "step-00000030").mkdir()
+    return RunRecord(run="tiny", recipe="r.yml", output_dir=str(output), storage=str(store), created=1.0)
+
+
+def test_all_kinds_are_listed_once_with_where_they_are(record: RunRecord) -> None:
+    found = available(record)
+    assert [(one.kind, one.step) for one in found] == [("checkpoint", 10), ("checkpoint", 20), ("weights", 25)]
+    assert found[0].source.startswith("file://")
+    assert found[1].source == f"{record.output_dir}/checkpoints/step-00000020"
+    assert found[2].total_bytes == len("weights of 25")
+
+
+def test_weights_saved_in_a_hurry_come_from_the_storage(record: RunRecord, tmp_path: Path) -> None:
+    pulled = pull(record, tmp_path / "copy", weights=True)
+    assert (pulled.path / "model.safetensors").read_bytes() == b"weights of 25"
+    assert pulled.source.endswith("/tiny/weights")
+
+
+def test_a_checkpoint_of_the_storage_alone(record: RunRecord, tmp_path: Path) -> None:
+    assert (pull(record, tmp_path / "copy", step=10).path / "model.safetensors").read_bytes() == b"checkpoint of 10"
+
+
+def test_what_is_not_there_is_told_with_how_to_see_what_is(record: RunRecord, tmp_path: Path) -> None:
+    alone = record.model_copy(update={"storage": None})
+    for asked in ({"weights": True}, {"step": 10}, {}):
+        with pytest.raises(UserError, match="pull tiny --list"):
+            pull(alone, tmp_path / "copy", **asked)
+    assert not (tmp_path / "copy").exists()

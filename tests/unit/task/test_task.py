@@ -1,0 +1,182 @@
+"""The rendered task: what a user wrote is data in it, whatever it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from launcher.plan.offer import Offer
+from launcher.task.inputs import Input, with_inputs
+from launcher.task.making import make_task
+from launcher.task.resources import Choice, choices_of, prices_of
+from launcher.task.scalars import scalar, text_block
+from launcher.task.task import Task, node_config, render_task
+from runtime.config.load import check_text, load_config
+from runtime.config.problem import UserError
+
+HOSTILE = (
+    "'",
+    '"',
+    "a\nb: c",
+    "$(touch pwned)",
+    "`touch pwned`",
+    "${HOME}",
+    "{{ 7 * 7 }}{% raw %}",
+    "../../etc/passwd",
+    "; touch pwned #",
+    "\N{SNOWMAN}\U0001f600\x7f\x85\u2028",
+    "- item",
+    "!!python/object:os.system",
+    "key: |\n  x",
+    "\\",
+    " ",
+)
+TEXTS = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=60))
+
+
+PLAIN = "base_model: a/b\ndatasets:\n  - {path: org/rows, type: alpaca}\nmicro_batch_size: 1\nlearning_rate: 0.0001\nlaunch:\n"
+
+
+def config_with(launch: str) -> Any:
+    checked = check_text(PLAIN + launch, file="recipe.yml")
+    assert checked.config is not None, checked.errors
+    return checked.config
+
+
+def task(**given: Any) -> Task:
+    choice = Choice(gpus="A100:8", infra="", spot=False)
+    return Task(**({"run": "kind-otter-x7k", "config_text": "a: 1\n", "choices": (choice,)} | given))
+
+
+def offer(cloud: str, usd: float, *, spot: bool, gpus: str = "8×A100", region: str = "r") -> Offer:
+    return Offer(
+        cloud=cloud, region=region, instance="i", gpus=gpus, usd_per_h=usd, spot=spot, expected_usd=None, expected_h=None, verdict="ok"
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(TEXTS)
+def test_a_scalar_is_that_text_and_one_line(text: str) -> None:
+    assert yaml.safe_load(f"key: {scalar(text)}\nnext: 1\n") == {"key": text, "next": 1}
+    assert "\n" not in scalar(text)
+
+
+@settings(max_examples=50, deadline=None)
+@given(TEXTS)
+def test_a_block_is_that_text(text: str) -> None:
+    assert yaml.safe_load(f"outer:\n  key: {text_block(text, indent=4)}\n  next: 1\n") == {"outer": {"key": text, "next": 1}}
+
+
+@settings(max_examples=20, deadline=None)
+@given(value=TEXTS, config=TEXTS, image=TEXTS)
+def test_every_value_of_the_user_is_a_value_of_the_task(value: str, config: str, image: str) -> None:
+    rendered = yaml.safe_load(render_task(task(settings={"LAUNCHER_RECIPE": value}, config_text=config, image=image or "x")))
+    assert rendered["envs"] == {"LAUNCHER_RECIPE": value, "LAUNCHER_CONFIG": config}
+    assert rendered["resources"]["image_id"] == f"docker:{image or 'x'}"
+    plain = yaml.safe_load(render_task(task()))
+    assert {key: rendered[key] for key in ("setup", "run", "name", "num_nodes")} == {
+        key: plain[key] for key in ("setup", "run", "name", "num_nodes")
+    }
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_the_scripts_run_with_hostile_values_as_data(value: str, tmp_path: Path) -> None:
+    rendered = yaml.safe_load(render_task(task(settings={"LAUNCHER_RECIPE": value}, config_text=value)))
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    # Stands in for Python: tells what it was given.
+    (programs / "python3").write_text(
+        '#!/bin/bash\nprintf "%s\\0" "$@" > "$HOME/arguments"\nprintf "%s" "$LAUNCHER_RECIPE" > "$HOME/recipe"\nprintf "%s" "$LAUNCHER_CONFIG" > "$HOME/config"\n'
+    )
+    (programs / "python3").chmod(0o755)
+    environment = {"HOME": str(tmp_path), "PATH": f"{programs}:{os.environ['PATH']}", **rendered["envs"]}
+    for script, word in ((rendered["setup"], "prepare"), (rendered["run"], "run")):
+        done = subprocess.run(
+            ["bash", "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "arguments").read_text() == f"-P\0-m\0launcher.backend.node\0{word}\0"
+    assert (tmp_path / "recipe").read_bytes().decode() == value
+    assert (tmp_path / "config").read_bytes().decode() == value
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_spot_and_on_demand_are_both_allowed_where_the_recipe_leaves_it_open() -> None:
+    config = config_with("  gpus: [A100:8, H100:4]\n  cloud: aws\n  region: us-east-1\n")
+    dear, cheap = offer("aws", 32.0, spot=False), offer("aws", 9.0, spot=True)
+    choices = choices_of(config.launch, [cheap, dear])
+    assert [(choice.gpus, choice.infra, choice.spot) for choice in choices] == [
+        ("A100:8", "aws/us-east-1", True),
+        ("A100:8", "aws/us-east-1", False),
+        ("H100:4", "aws/us-east-1", True),
+        ("H100:4", "aws/us-east-1", False),
+    ]
+    assert [choice.spot for choice in choices_of(config.launch, [dear, cheap])] == [False, False]
+    rendered = yaml.safe_load(render_task(task(choices=choices)))
+    assert rendered["resources"]["any_of"][0] == {"accelerators": "A100:8", "infra": "aws/us-east-1", "use_spot": True}
+
+
+def test_a_cap_on_money_reckons_with_the_dearest_machine_of_each_place() -> None:
+    config = config_with("  gpus: A100:8\n  spot: true\n")
+    offers = [
+        offer("aws", 9.0, spot=True),
+        offer("aws", 12.0, spot=True, region="s"),
+        offer("gcp", 7.0, spot=True),
+        offer("aws", 32.0, spot=False),
+    ]
+    prices = prices_of(choices_of(config.launch), offers)
+    assert prices == {"aws/r": 9.0, "aws/s": 12.0, "aws": 12.0, "gcp/r": 7.0, "gcp": 7.0, "": 12.0}
+
+
+def test_local_paths_travel_under_names_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "my model $(x)").mkdir()
+    (tmp_path / "my model $(x)" / "config.json").write_text("{}")
+    (tmp_path / "rows 'a'.jsonl.gz").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.json").write_text("{}")
+    text = """
+base_model: "./my model $(x)"
+datasets:
+  - {path: "rows 'a'.jsonl.gz", type: alpaca}
+  - {path: folder, data_files: a.json, type: alpaca}
+  - {path: org/on-the-hub, type: alpaca}
+micro_batch_size: 1
+learning_rate: 0.0001
+"""
+    checked = check_text(text, file=str(tmp_path / "r.yml"))
+    assert checked.config is not None, checked.errors
+    config = checked.config
+    moved, inputs = with_inputs(config, cwd=tmp_path)
+    assert moved.base_model == "inputs/base-model"
+    assert [(source.path, source.data_files) for source in moved.datasets] == [
+        ("inputs/datasets-0.jsonl.gz", None),
+        ("inputs/datasets-1", "a.json"),
+        ("org/on-the-hub", None),
+    ]
+    assert {item.name for item in inputs} == {"base-model", "datasets-0.jsonl.gz", "datasets-1"}
+    assert dict(inputs[0].files()) == {"base-model/config.json": tmp_path / "my model $(x)" / "config.json"}
+
+
+def test_a_path_that_skypilot_would_read_differently_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"path with \$"):
+        render_task(task(inputs=(Input(name="datasets-0", source=tmp_path / "$HOME"),)))
+
+
+def test_the_config_of_a_task_reads_as_the_recipe_does(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yml"
+    recipe.write_text(f"{PLAIN}  gpus: A100:8\n  storage: s3://bucket/x\n")
+    config = load_config(recipe).config
+    made = make_task(
+        config, run="kind-otter-x7k", recipe="recipe.yml", cwd=tmp_path, environment={"HF_TOKEN": "x", "AWS_ACCESS_KEY_ID": "k"}
+    )
+    rendered = yaml.safe_load(render_task(made.task))
+    again = check_text(rendered["envs"]["LAUNCHER_CONFIG"], file="again.yml").config
+    assert again.model_dump(exclude_unset=True) == node_config(config, run="kind-otter-x7k").model_dump(exclude_unset=True)
+    assert rendered["secrets"] == {"AWS_ACCESS_KEY_ID": None}
