@@ -25,6 +25,8 @@ EVENTS, LOG = "live/events", "live/log"
 INPUTS = "inputs"
 PART_BYTES = 256 << 10
 """A growing text is kept in objects of about this size: stores cannot append, and only the newest is written again."""
+PATIENCE_S = 600.0
+"""So long a store may fail while somebody watches a run in it."""
 _SMALL = 4 << 20
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -135,13 +137,22 @@ class StoredText:
     _part: str = ""
     _offset: int = 0
     _asked: float | None = None
+    _heard: float | None = None
     _rest: bytes = b""
 
     def new(self) -> str:
         """The whole lines that are new since the last call."""
-        if self._asked is not None and self.clock() - self._asked < self.pause_s:
+        now = self.clock()
+        if self._asked is not None and now - self._asked < self.pause_s:
             return ""
-        self._fetch()
+        try:
+            self._fetch()
+        except (OSError, UserError):
+            # Who watches for hours meets a store that fails for minutes; the first look must work, and a long silence is told.
+            if self._heard is None or now - self._heard > PATIENCE_S:
+                raise
+            return ""
+        self._heard = now
         end = self._rest.rfind(b"\n") + 1
         whole, self._rest = self._rest[:end], self._rest[end:]
         return whole.decode("utf-8", errors="replace")

@@ -21,7 +21,7 @@ from launcher.state.outputs import CheckpointFolder
 from launcher.state.progress import fold
 from launcher.state.runs import RunFolder, create_run, find_run, list_runs
 from launcher.state.stored_inputs import send_inputs
-from launcher.state.stored_run import CONFIG, EVENTS, LOG, StoredEvents, StoredRun, StoredText
+from launcher.state.stored_run import CONFIG, EVENTS, LOG, PATIENCE_S, StoredEvents, StoredRun, StoredText
 from launcher.state.usage import Lost, Usage, lost_time
 from launcher.task.making import make_task
 from launcher.task.surroundings import GOOGLE_FILE, GOOGLE_KEY
@@ -136,7 +136,12 @@ class SkyBackend:
         before = self._looked.get(folder.run)
         if before is not None and now - before[0] < self.look_s:
             return before[1]
-        record = self._look(folder, now)
+        try:
+            record = self._look(folder, now)
+        except (OSError, UserError):
+            if before is None or now - before[0] > PATIENCE_S:
+                raise
+            return before[1]
         self._looked[folder.run] = (now, record)
         return record
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -113,12 +114,28 @@ def test_a_dry_run_changes_nothing(place):
     assert nothing_was_left(place)
 
 
-@pytest.mark.parametrize("cloud", [("--cloud", "aws"), ()])
-def test_other_places_than_this_machine_are_refused(place, cloud):
+@pytest.mark.parametrize(
+    ("place_options", "code", "told"),
+    [
+        ((), 2, "--cloud local"),
+        (("--cloud", "aws"), 2, "--gpus"),
+        (("--gpus", "A100:8"), 2, "--storage"),
+    ],
+)
+def test_a_run_that_is_not_told_where_to_go_is_refused(place, place_options, code, told):
     place.recipe()
-    finished = place.launcher("up", "recipe.yml", "-y", *cloud)
+    finished = place.launcher("up", "recipe.yml", "-y", *place_options)
+    assert finished.returncode == code
+    assert told in finished.stderr
+    assert nothing_was_left(place)
+
+
+@pytest.mark.skipif(find_spec("sky") is not None, reason="SkyPilot is installed here")
+def test_without_skypilot_nothing_is_rented(place):
+    place.recipe()
+    finished = place.launcher("up", "recipe.yml", "-y", "--gpus", "A100:8", "--storage", "s3://bucket/runs")
     assert finished.returncode == 8
-    assert "--cloud local" in finished.stderr
+    assert "finetune-launcher[cloud]" in finished.stderr
     assert nothing_was_left(place)
 
 

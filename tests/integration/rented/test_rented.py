@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ from runtime.config.problem import UserError
 
 if TYPE_CHECKING:
     from tests.integration.rented.conftest import World
+
+# Each starts several processes. The two that CI runs go through submission, the machine's part, stop, resume and a look from elsewhere.
+LONG = pytest.mark.skipif(not os.environ.get("LONG_TESTS"), reason="set LONG_TESTS=1")
 
 
 def test_a_run_trains_elsewhere_and_its_storage_tells_it_all(world: World, tmp_path: Path) -> None:
@@ -38,6 +42,7 @@ def test_a_run_trains_elsewhere_and_its_storage_tells_it_all(world: World, tmp_p
     assert [event["kind"] for event in elsewhere.events(record.run).new()].count("trained") == 1
 
 
+@LONG
 def test_a_machine_taken_away_without_a_word_loses_nothing_that_was_told(world: World) -> None:
     world.wrong(step_s=0.2)
     record = world.backend.submit(world.job(steps=40))
@@ -54,6 +59,7 @@ def test_a_machine_taken_away_without_a_word_loses_nothing_that_was_told(world: 
     assert status.spent.machines == 2
 
 
+@LONG
 def test_a_machine_told_to_end_seals_and_asks_to_be_recovered(world: World) -> None:
     world.wrong(step_s=0.2)
     record = world.backend.submit(world.job(steps=200))
@@ -83,6 +89,7 @@ def test_stop_reaches_the_machine_through_the_storage_and_resume_goes_on(world: 
     assert len(set(ids)) == 2
 
 
+@LONG
 def test_the_cap_on_money_is_kept_by_the_machine(world: World) -> None:
     world.wrong(step_s=0.2)
     job = world.job(steps=500, launch="  max_cost_usd: 0.01\n")
@@ -93,6 +100,7 @@ def test_the_cap_on_money_is_kept_by_the_machine(world: World) -> None:
     assert "max_cost_usd = 0.01" in stopped.message
 
 
+@LONG
 def test_a_secret_is_nowhere_on_this_side(world: World, tmp_path: Path) -> None:
     world.wrong(step_s=0.0)
     world.backend.environment = {"CANARY_TOKEN": "canary-7f3a91"}  # type: ignore[misc]
@@ -104,6 +112,7 @@ def test_a_secret_is_nowhere_on_this_side(world: World, tmp_path: Path) -> None:
             assert not file.is_file() or b"canary-7f3a91" not in file.read_bytes(), file
 
 
+@LONG
 def test_a_second_run_of_the_same_name_is_refused_by_its_storage(world: World, tmp_path: Path) -> None:
     world.wrong(step_s=0.0)
     record = world.backend.submit(world.job())
@@ -112,6 +121,7 @@ def test_a_second_run_of_the_same_name_is_refused_by_its_storage(world: World, t
     world.wait(lambda: world.backend.look(record.run).state not in ACTIVE)
 
 
+@LONG
 def test_a_machine_is_healthy_while_its_run_is_attended(world: World) -> None:
     world.wrong(step_s=0.2)
     record = world.backend.submit(world.job(steps=100))

