@@ -141,13 +141,22 @@ def _rented(file: Path, checked: Checked, *, automatic: bool, chaos: tuple[str, 
         document=checked.document,
         refuse=False,
     )
-    job = Job(run=run, recipe=str(file), config=config, cwd=Path.cwd(), chaos=chaos, offers=plan.offers, disk_gb=disk_gb(plan))
+    job = Job(
+        run=run,
+        recipe=str(file),
+        config=config,
+        cwd=Path.cwd(),
+        chaos=chaos,
+        offers=plan.offers,
+        disk_gb=disk_gb(plan),
+        expected_gib=plan.expected_gib,
+    )
     return Decision(job=job, screen=render_plan(plan), plan=plan.to_json(), warnings=plan.warnings, refusals=plan.refusals)
 
 
 def _from_lock(file: Path, *, flags: Mapping[str, Flag], chaos: tuple[str, ...]) -> Decision:
     from launcher.plan.lock import read_lock
-    from launcher.task.resources import offers_in
+    from launcher.task.resources import disk_gb_in, offers_in
 
     lock = read_lock(file)
     assert lock.checked.config is not None
@@ -159,7 +168,14 @@ def _from_lock(file: Path, *, flags: Mapping[str, Flag], chaos: tuple[str, ...])
     offers = () if here else offers_in(lock.plan)
     memory = lock.plan.get("memory") or {}
     job = Job(
-        run=lock.run, recipe=recipe, config=config, cwd=lock.folder, chaos=chaos, offers=offers, expected_gib=memory.get("process_gib")
+        run=lock.run,
+        recipe=recipe,
+        config=config,
+        cwd=lock.folder,
+        chaos=chaos,
+        offers=offers,
+        disk_gb=None if here else disk_gb_in(lock.plan),
+        expected_gib=memory.get("process_gib"),
     )
     return Decision(job=job, screen=screen, plan=lock.plan, warnings=(*lock.checked.warnings, *warnings), refusals=())
 

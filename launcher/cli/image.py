@@ -36,6 +36,7 @@ def image(
 ) -> None:
     """Build the image that recipes train in, from the installed launcher and its locked training stack, or push it to its registry."""
     import shlex
+    from shutil import which
     from tempfile import TemporaryDirectory
 
     import launcher
@@ -44,7 +45,8 @@ def image(
     from launcher.image.context import locked_torch, write_context
     from runtime.config.problem import ExitCode
 
-    tool = find_builder(builder)
+    # A command that is only shown may be for another machine.
+    tool = find_builder(builder, (lambda name: name) if dry_run and builder else which)
     name = tag or f"finetune-launcher:{launcher.__version__}{'-cpu' if cpu else ''}"
     with TemporaryDirectory(prefix="launcher-image-") as scratch:
         folder = Path(scratch)

@@ -55,6 +55,7 @@ def task_of(config: TrainingConfig, *, recipe: str) -> str:
         environment=os.environ,
         offers=plan.offers if plan is not None else (),
         disk_gb=disk_gb(plan),
+        expected_gib=plan.expected_gib if plan is not None else None,
         wheel=None if launch.image else write_wheel(state_root() / "wheel"),
     )
     return render_task(made.task, folders=template_folders(environment=os.environ))

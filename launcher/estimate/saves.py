@@ -86,6 +86,7 @@ class Saves:
             "count": self.count,
             "checkpoint_gb": round(self.checkpoint_gb, 4),
             "disk_gb": round(self.disk_gb, 4),
+            "final_gb": round(self.final_gb, 4),
             "sent_gb": round(self.sent_gb, 4) if self.stored else 0.0,
             "lost_hours": round(self.lost_h, 4) if self.lost_h is not None else None,
         }

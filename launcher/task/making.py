@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.task.inputs import Input, with_inputs
-from launcher.task.resources import choices_of, has_disks, prices_json, prices_of
+from launcher.task.resources import choices_of, has_disks, preemption_h_of, prices_json, prices_of
 from launcher.task.surroundings import secrets_for, settings_for
 from launcher.task.task import Task, node_config
 
@@ -38,6 +38,7 @@ def make_task(
     disk_gb: int | None = None,
     chaos: Sequence[str] = (),
     wheel: Path | None = None,
+    expected_gib: float | None = None,
     mounts_inputs: bool = True,
 ) -> Made:
     """The task of a run of `config`. Local paths start from `cwd`; without `mounts_inputs` the inputs come from the run's storage instead.
@@ -54,6 +55,10 @@ def make_task(
     settings = settings_for(environment) | {"LAUNCHER_RUN": run, "LAUNCHER_RECIPE": recipe}
     if prices:
         settings["LAUNCHER_PRICES"] = prices_json(prices)
+    if (hours := preemption_h_of(choices, offers)) is not None:
+        settings["LAUNCHER_PREEMPTION_H"] = f"{hours:.3g}"
+    if expected_gib is not None:
+        settings["LAUNCHER_EXPECTED_GIB"] = f"{expected_gib:.4f}"
     if chaos:
         settings["LAUNCHER_CHAOS"] = ",".join(chaos)
     task = Task(

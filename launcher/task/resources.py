@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from launcher.estimate.gpus import parse_gpus
-from launcher.plan.offer import Offer
+from launcher.estimate.range import Range
+from launcher.plan.offer import Offer, SpotRisk
 from runtime.config.problem import Problem, UserError
 
 if TYPE_CHECKING:
@@ -80,9 +81,17 @@ def offers_in(plan: Mapping[str, Any]) -> tuple[Offer, ...]:
             expected_usd=None,
             expected_h=None,
             verdict=row["verdict"],
+            risk=_risk_in(row.get("risk")),
         )
         for row in plan.get("offers") or ()
     )
+
+
+def _risk_in(raw: Mapping[str, Any] | None) -> SpotRisk | None:
+    if not raw or not raw.get("hours_between_preemptions"):
+        return None
+    hours = Range(**raw["hours_between_preemptions"])
+    return SpotRisk(hours_between=hours, preemptions=None, save_interval_h=None, loses=bool(raw.get("loses")))
 
 
 def prices_json(prices: dict[str, float]) -> str:
@@ -90,13 +99,34 @@ def prices_json(prices: dict[str, float]) -> str:
     return json.dumps({place: round(usd, 6) for place, usd in sorted(prices.items())})
 
 
+def preemption_h_of(choices: Sequence[Choice], offers: Sequence[Offer]) -> float | None:
+    """Mean hours between two preemptions, which decide how often the machine saves: of the riskiest offer among the choices; None when none is interruptible."""
+    if not any(choice.spot for choice in choices):
+        return None
+    allowed = {str(parse_gpus(choice.gpus)) for choice in choices if choice.spot}
+    risks = [offer.risk for offer in offers if offer.spot and offer.risk is not None and offer.gpus.rpartition(" ")[2] in allowed]
+    return min((risk.hours_between.value for risk in risks), default=None)
+
+
 def disk_gb(plan: Plan | None) -> int:
     """Room for the system, the model as it is downloaded, loaded and merged, and every checkpoint that is kept, GB, in steps of ten."""
     if plan is None or plan.estimate is None:
         return _UNKNOWN_GB
     saves = plan.estimate.saves
-    weights_gb = plan.estimate.model.facts.parameters * 2 / 1e9
-    return math.ceil((_SYSTEM_GB + 2.2 * weights_gb + saves.disk_gb + 2 * saves.final_gb) / 10) * 10
+    return _disk(parameters=plan.estimate.model.facts.parameters, checkpoints_gb=saves.disk_gb, final_gb=saves.final_gb)
+
+
+def disk_gb_in(plan: Mapping[str, Any]) -> int:
+    """The same for a plan that was written down."""
+    model, saves = plan.get("model") or {}, plan.get("saves") or {}
+    if not model.get("parameters") or "final_gb" not in saves:
+        return _UNKNOWN_GB
+    return _disk(parameters=model["parameters"], checkpoints_gb=saves["disk_gb"], final_gb=saves["final_gb"])
+
+
+def _disk(*, parameters: int, checkpoints_gb: float, final_gb: float) -> int:
+    weights_gb = parameters * 2 / 1e9
+    return math.ceil((_SYSTEM_GB + 2.2 * weights_gb + checkpoints_gb + 2 * final_gb) / 10) * 10
 
 
 def has_disks(launch: LaunchConfig) -> bool:

@@ -21,6 +21,7 @@ class Place:
     submission: str
     recipe: str = ""
     chaos: tuple[str, ...] = ()
+    expected_gib: float | None = None
     prices: Mapping[str, float]
     rank: int = 0
     addresses: tuple[str, ...] = ("127.0.0.1",)
@@ -62,11 +63,19 @@ def read_place(environment: Mapping[str, str]) -> Place:
         submission=environment.get("LAUNCHER_SUBMISSION") or environment.get("SKYPILOT_TASK_ID") or "by-hand",
         recipe=environment.get("LAUNCHER_RECIPE", ""),
         chaos=tuple(item for item in environment.get("LAUNCHER_CHAOS", "").split(",") if item),
+        expected_gib=_number(environment.get("LAUNCHER_EXPECTED_GIB", "")),
         prices=_prices(environment.get("LAUNCHER_PRICES", "")),
         rank=int(environment.get("SKYPILOT_NODE_RANK") or 0),
         addresses=addresses or ("127.0.0.1",),
         where=_where(environment.get("SKYPILOT_CLUSTER_INFO", "")),
     )
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
 
 
 def _prices(text: str) -> dict[str, float]:

@@ -38,6 +38,7 @@ from runtime.checkpoint.store import open_store
 from runtime.checkpoint.stored import RunStore
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.config.secrets import handed_secrets
+from runtime.expectation import write_expectation
 from runtime.plugins.loading import FOLDER
 from runtime.record import RunRecord, write_atomic
 
@@ -86,6 +87,8 @@ def serve(home: Path, environment: Mapping[str, str]) -> int:
     claim(output_dir, record)
     since = _bring_events(stored, output_dir)
     folder.save(record)
+    if place.expected_gib is not None:
+        write_expectation(folder.path, peak_gib=place.expected_gib)
     _log_to(folder.log_path)
     reporter = Reporter(
         stored=stored,

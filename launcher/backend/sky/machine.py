@@ -87,6 +87,7 @@ class SkyBackend:
                 offers=job.offers,
                 disk_gb=job.disk_gb,
                 chaos=job.chaos,
+                expected_gib=job.expected_gib,
                 wheel=None if launch.image else write_wheel(folder.path / "wheel"),
                 mounts_inputs=False,
             )

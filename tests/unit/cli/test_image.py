@@ -55,6 +55,13 @@ def test_a_build_that_fails_says_with_what(podman: Path, capfd: pytest.CaptureFi
     assert "`podman build` ended with status 125" in capfd.readouterr().err
 
 
+def test_what_is_only_shown_needs_no_tool(podman: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["image", "build", "--builder", "podman", "--dry-run"])
+    assert ended.value.code == 0
+    assert capfd.readouterr().out.startswith("podman build ")
+
+
 def test_a_dry_run_builds_nothing(podman: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(podman, "build", "--base", "my base:1", "--dry-run") == 0
     assert "'BASE=my base:1'" in capfd.readouterr().out

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher.plan.offer import Offer
+from launcher.estimate.range import Range
+from launcher.plan.offer import Offer, SpotRisk
 from launcher.task.inputs import Input, with_inputs
 from launcher.task.making import make_task
-from launcher.task.resources import Choice, choices_of, prices_of
+from launcher.task.resources import Choice, choices_of, disk_gb_in, offers_in, preemption_h_of, prices_of
 from launcher.task.scalars import scalar, text_block
 from launcher.task.task import Task, node_config, render_task
 from runtime.config.load import check_text, load_config
@@ -133,6 +136,39 @@ def test_a_cap_on_money_reckons_with_the_dearest_machine_of_each_place() -> None
     ]
     prices = prices_of(choices_of(config.launch), offers)
     assert prices == {"aws/r": 9.0, "aws/s": 12.0, "aws": 12.0, "gcp/r": 7.0, "gcp": 7.0, "": 12.0}
+
+
+def test_the_machine_saves_for_the_riskiest_offer_it_may_be() -> None:
+    def risky(hours: float, gpus: str = "8×A100") -> Offer:
+        risk = SpotRisk(
+            hours_between=Range(value=hours, low=hours / 2, high=hours * 2, basis="x"), preemptions=None, save_interval_h=None, loses=False
+        )
+        return replace(offer("aws", 9.0, spot=True, gpus=gpus), risk=risk)
+
+    spot = Choice(gpus="A100:8", infra="aws", spot=True)
+    offers = [risky(6.0), risky(2.5), risky(0.5, gpus="8×H100"), offer("aws", 32.0, spot=False)]
+    assert preemption_h_of([spot], offers) == 2.5
+    assert preemption_h_of([replace(spot, spot=False)], offers) is None
+    written = json.loads(json.dumps({"offers": [one.to_json() for one in offers]}))
+    assert preemption_h_of([spot], offers_in(written)) == 2.5, "a plan.lock says the same"
+
+
+def test_what_is_expected_and_the_risk_travel_with_the_task(tmp_path: Path) -> None:
+    checked = check_text(
+        "base_model: x/y\ndatasets:\n  - path: a/b\n    type: alpaca\nlaunch:\n  gpus: A100:8\n  spot: true\n", file="r.yml"
+    )
+    assert checked.config is not None, checked.errors
+    risk = SpotRisk(hours_between=Range(value=3.0, low=1.0, high=9.0), preemptions=None, save_interval_h=None, loses=False)
+    offers = [replace(offer("aws", 9.0, spot=True), risk=risk)]
+    made = make_task(checked.config, run="r", recipe="r.yml", cwd=tmp_path, environment={}, offers=offers, expected_gib=31.25)
+    assert made.task.settings["LAUNCHER_PREEMPTION_H"] == "3"
+    assert made.task.settings["LAUNCHER_EXPECTED_GIB"] == "31.2500"
+
+
+def test_a_plan_that_was_written_down_knows_the_disk() -> None:
+    written = {"model": {"parameters": 8_000_000_000}, "saves": {"disk_gb": 3.0, "final_gb": 16.0}}
+    assert disk_gb_in(written) == 140
+    assert disk_gb_in({"model": None, "saves": None}) == disk_gb_in({}) > 140
 
 
 def test_local_paths_travel_under_names_of_ours(tmp_path: Path) -> None:
