@@ -154,13 +154,10 @@ def test_the_machine_saves_for_the_riskiest_offer_it_may_be() -> None:
 
 
 def test_what_is_expected_and_the_risk_travel_with_the_task(tmp_path: Path) -> None:
-    checked = check_text(
-        "base_model: x/y\ndatasets:\n  - path: a/b\n    type: alpaca\nlaunch:\n  gpus: A100:8\n  spot: true\n", file="r.yml"
-    )
-    assert checked.config is not None, checked.errors
+    config = config_with("  gpus: A100:8\n  spot: true\n")
     risk = SpotRisk(hours_between=Range(value=3.0, low=1.0, high=9.0), preemptions=None, save_interval_h=None, loses=False)
     offers = [replace(offer("aws", 9.0, spot=True), risk=risk)]
-    made = make_task(checked.config, run="r", recipe="r.yml", cwd=tmp_path, environment={}, offers=offers, expected_gib=31.25)
+    made = make_task(config, run="r", recipe="r.yml", cwd=tmp_path, environment={}, offers=offers, expected_gib=31.25)
     assert made.task.settings["LAUNCHER_PREEMPTION_H"] == "3"
     assert made.task.settings["LAUNCHER_EXPECTED_GIB"] == "31.2500"
 
