@@ -26,10 +26,12 @@ INSTEAD = {"make test": "make --dry-run test > /dev/null"}
 def test_commands_of_the_page_work(page: Path, tmp_path: Path) -> None:
     checkout = copy_of_checkout(tmp_path / "checkout")
     if not os.environ.get("LONG_TESTS"):
-        # The same run in fewer steps: past the kill at step 45, and two saves behind it.
+        # The same run in fewer and smaller steps: past the kill at step 45, and two saves behind it.
         recipe = checkout / "examples" / "quickstart.yml"
-        shorter = recipe.read_text(encoding="utf-8").replace("max_steps: 150", "max_steps: 62")
-        assert "max_steps: 62" in shorter
+        shorter = recipe.read_text(encoding="utf-8")
+        for line, instead in (("max_steps: 150", "max_steps: 62"), ("micro_batch_size: 8", "micro_batch_size: 2")):
+            assert line in shorter
+            shorter = shorter.replace(line, instead)
         recipe.write_text(shorter, encoding="utf-8")
     shell = Shell(checkout, tmp_path)
     for block in BLOCK.findall(page.read_text(encoding="utf-8")):
