@@ -207,7 +207,10 @@ class _S3:
             raise no_credentials(self.address, str(error)) from error
         except (exceptions.ProfileNotFound, exceptions.TokenRetrievalError, exceptions.UnauthorizedSSOTokenError) as error:
             raise no_credentials(self.address, str(error)) from error
-        except (exceptions.HTTPClientError, exceptions.IncompleteReadError, ResponseParserError) as error:
+        except (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError, ResponseParserError) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                # Asking again does not make it one that is trusted.
+                raise refused(self.address, name, str(error)) from error
             raise ConnectionError(f"{self.address.url_of(name)}: {error}") from error
         except (exceptions.BotoCoreError, ValueError) as error:
             raise refused(self.address, name, str(error)) from error

@@ -232,7 +232,14 @@ def _process(command: list[str], folder: Path, url: str, variables: dict[str, st
     log = folder / "server.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env={**os.environ, **(variables or {})}
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            env={**os.environ, **(variables or {})},
+            # What a test does to its own process group is nothing to a server that others use.
+            start_new_session=True,
         )
     try:
         deadline = time.monotonic() + 60

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
-from launcher.backend.local.runtime_path import runtime_only_path
-from launcher.backend.local.supervisor import Supervisor, Terms
 from launcher.state.outputs import newest_sealed_step
 from launcher.state.runs import create_run
 from runtime.record import RunRecord
@@ -109,6 +109,20 @@ def test_a_model_that_cannot_be_verified_ends_with_7_and_can_be_published_later(
     assert len(place.events("first", "trained")) == 1
 
 
+SUPERVISE = """
+import os, sys
+from pathlib import Path
+from launcher.backend.local.runtime_path import runtime_only_path
+from launcher.backend.local.supervisor import Supervisor, Terms
+from launcher.state.runs import RunFolder
+
+folder = RunFolder(path=Path(sys.argv[1]))
+terms = Terms(grace_s=5, max_deaths=1, max_hours=6 / 3600, secrets=())
+path = runtime_only_path(Path(sys.argv[2]))
+sys.exit(Supervisor(folder=folder, record=folder.record(), terms=terms, environment=dict(os.environ), runtime_path=path).run())
+"""
+
+
 def test_max_hours_stops_at_a_sealed_checkpoint(place):
     # The supervisor itself: a plan would refuse a cap as short as a test.
     place.wrong(step_s=0.02)
@@ -124,14 +138,16 @@ def test_max_hours_stops_at_a_sealed_checkpoint(place):
         cwd=str(place.folder),
         python=place.environment["LAUNCHER_RUNTIME_PYTHON"],
     )
-    supervisor = Supervisor(
-        folder=folder,
-        record=record,
-        terms=Terms(grace_s=5, max_deaths=1, max_hours=6 / 3600, secrets=()),
-        environment=place.environment,
-        runtime_path=runtime_only_path(place.state),
+    folder.save(record)
+    # In a process of its own: when it ends, a supervisor ends whatever lives below it, and below this one are the servers of other tests.
+    done = subprocess.run(
+        [sys.executable, "-c", SUPERVISE, str(folder.path), str(place.state)],
+        env=place.environment,
+        cwd=place.folder,
+        timeout=120,
+        check=False,
     )
-    assert supervisor.run() == 6
+    assert done.returncode == 6
     ended = folder.record()
     assert (ended.state, ended.exit_code) == ("stopped", 6)
     assert "max_hours" in ended.message
