@@ -87,7 +87,8 @@ def _about_run(folder: RunFolder, record: RunRecord) -> Iterator[Problem]:
             place=record.run,
             fix="move that folder away, or forget one of the two runs with `launcher down RUN --delete`",
         )
-    if record.state not in ACTIVE and (left := _leftovers(output_dir)):
+    # An orphan still writes, and what it has half written is no leftover.
+    if record.state not in (*ACTIVE, "orphaned") and (left := _leftovers(output_dir)):
         yield Problem(
             code="leftover",
             message=f"{len(left)} half-written folder(s), {_mb(sum(map(disk_use, left)))}: {left[0]}",
