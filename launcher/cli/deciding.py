@@ -13,7 +13,11 @@ from launcher.cli.targets import Flag, check_local, flag_overrides, gpus_to_use,
 from runtime.config.problem import Problem, UserError
 
 if TYPE_CHECKING:
+    from launcher.plan.prices import PriceList
+    from launcher.plan.target import Target
+    from runtime.config.document import Document
     from runtime.config.load import Checked
+    from runtime.config.schema import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +69,9 @@ def _from_recipe(
     chaos: tuple[str, ...],
     environment: Mapping[str, str],
 ) -> Decision:
-    from launcher.cli.batch import find_batch, without_auto
-    from launcher.plan.lessons import lessons_from
-    from launcher.plan.plan import make_plan
+    from launcher.cli.batch import without_auto
     from launcher.plan.target import local_target
-    from launcher.show.plan_screen import render_plan
     from launcher.state.names import random_name
-    from launcher.state.runs import state_root
 
     plain, automatic = without_auto(sets)
     checked = _load(file, [*plain, *flag_overrides(flags)], variables=variables, gpus=flags.get("gpus"))
@@ -87,36 +87,23 @@ def _from_recipe(
         target = local_target(processes=count)
     run = launch.name or random_name()
     config = settled(checked.config.model_copy(update={"launch": launch}), run=run, cwd=Path.cwd())
-    said += warnings
-    if automatic:
-        config, note = find_batch(config, target.hardware, environment=environment)
-        said.append(note)
-    plan = make_plan(
+    return _planned(
+        file,
         config,
-        recipe=file,
-        target=target,
-        run_name=run,
+        target,
+        document=checked.document,
+        automatic=automatic,
+        chaos=chaos,
         environment=environment,
         now=time.time(),
-        warnings=said,
-        document=checked.document,
-        lessons=lessons_from(state_root(environment)),
-        refuse=False,
+        warnings=[*said, *warnings],
     )
-    job = Job(run=run, recipe=str(file), config=config, cwd=Path.cwd(), chaos=chaos, expected_gib=plan.expected_gib)
-    return Decision(job=job, screen=render_plan(plan), plan=plan.to_json(), warnings=plan.warnings, refusals=plan.refusals)
 
 
 def _rented(file: Path, checked: Checked, *, automatic: bool, chaos: tuple[str, ...], environment: Mapping[str, str]) -> Decision:
-    from launcher.cli.batch import find_batch
-    from launcher.plan.lessons import lessons_from
-    from launcher.plan.plan import make_plan
     from launcher.plan.prices import about_age, price_file, read_prices
     from launcher.plan.target import target_of
-    from launcher.show.plan_screen import render_plan
     from launcher.state.names import random_name
-    from launcher.state.runs import state_root
-    from launcher.task.resources import disk_gb
 
     assert checked.config is not None
     target = target_of(checked.config.launch)
@@ -125,6 +112,43 @@ def _rented(file: Path, checked: Checked, *, automatic: bool, chaos: tuple[str, 
     said = [*checked.warnings, *about_age(prices, now)]
     run = checked.config.launch.name or random_name()
     config = settled(checked.config, run=run, cwd=Path.cwd())
+    return _planned(
+        file,
+        config,
+        target,
+        document=checked.document,
+        automatic=automatic,
+        chaos=chaos,
+        environment=environment,
+        now=now,
+        warnings=said,
+        prices=prices,
+    )
+
+
+def _planned(
+    file: Path,
+    config: TrainingConfig,
+    target: Target,
+    *,
+    document: Document | None,
+    automatic: bool,
+    chaos: tuple[str, ...],
+    environment: Mapping[str, str],
+    now: float,
+    warnings: Sequence[Problem],
+    prices: PriceList | None = None,
+) -> Decision:
+    """The plan of a settled config on its target, and the job that it makes."""
+    from launcher.cli.batch import find_batch
+    from launcher.plan.lessons import lessons_from
+    from launcher.plan.plan import make_plan
+    from launcher.show.plan_screen import render_plan
+    from launcher.state.runs import state_root
+    from launcher.task.resources import disk_gb
+
+    run, said = config.launch.name, list(warnings)
+    assert run is not None
     if automatic:
         config, note = find_batch(config, target.hardware, environment=environment)
         said.append(note)
@@ -138,7 +162,7 @@ def _rented(file: Path, checked: Checked, *, automatic: bool, chaos: tuple[str, 
         warnings=said,
         prices=prices,
         lessons=lessons_from(state_root(environment)),
-        document=checked.document,
+        document=document,
         refuse=False,
     )
     job = Job(
@@ -147,9 +171,9 @@ def _rented(file: Path, checked: Checked, *, automatic: bool, chaos: tuple[str, 
         config=config,
         cwd=Path.cwd(),
         chaos=chaos,
-        offers=plan.offers,
-        disk_gb=disk_gb(plan),
         expected_gib=plan.expected_gib,
+        offers=() if target.is_local else plan.offers,
+        disk_gb=None if target.is_local else disk_gb(plan),
     )
     return Decision(job=job, screen=render_plan(plan), plan=plan.to_json(), warnings=plan.warnings, refusals=plan.refusals)
 

@@ -31,6 +31,7 @@ def task_of(config: TrainingConfig, *, recipe: str) -> str:
     check_storage(launch.storage)
     run = launch.name or random_name()
     cwd = Path.cwd()
+    config = settled(config, run=run, cwd=cwd)
     plan = None
     if (target := target_of(launch)) is not None and not target.is_local:
         import time
@@ -38,7 +39,7 @@ def task_of(config: TrainingConfig, *, recipe: str) -> str:
         from launcher.plan.plan import make_plan
 
         plan = make_plan(
-            settled(config, run=run, cwd=cwd),
+            config,
             recipe=Path(recipe),
             target=target,
             run_name=run,
@@ -48,7 +49,7 @@ def task_of(config: TrainingConfig, *, recipe: str) -> str:
             refuse=False,
         )
     made = make_task(
-        settled(config, run=run, cwd=cwd),
+        config,
         run=run,
         recipe=recipe,
         cwd=cwd,

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from launcher.state.stored_run import INPUTS, StoredRun
 from runtime.checkpoint.checksum import Digest
-from runtime.checkpoint.patience import patiently
 from runtime.config.problem import ExitCode, Problem, UserError
 
 _INDEX = f"{INPUTS}/index.json"
@@ -31,15 +30,15 @@ def send_inputs(stored: StoredRun, files: Iterable[tuple[str, Path]]) -> int:
     index = _Index()
     for name, source in files:
         key = stored.place.key(f"{INPUTS}/{name}")
-        digest = patiently(lambda key=key, source=source: stored.place.store.put_file(key, source), stored.place.url(INPUTS))  # type: ignore[misc]
+        digest = stored.place.patiently(lambda key=key, source=source: stored.place.store.put_file(key, source), stored.place.url(INPUTS))  # type: ignore[misc]
         index.files[name] = _File(size=digest.size, checksum=digest.checksum)
-    patiently(lambda: stored.write_json(_INDEX, index.model_dump()), stored.place.url(INPUTS))
+    stored.place.patiently(lambda: stored.write_json(_INDEX, index.model_dump()), stored.place.url(INPUTS))
     return sum(file.size for file in index.files.values())
 
 
 def fetch_inputs(stored: StoredRun, folder: Path) -> int:
     """Bring to `folder` what of the inputs is not there yet; returns how many files came. Raises UserError (exit 7) when one arrives damaged."""
-    raw = patiently(lambda: stored.json(_INDEX), stored.place.url(INPUTS))
+    raw = stored.place.patiently(lambda: stored.json(_INDEX), stored.place.url(INPUTS))
     index = _Index.model_validate(raw or {})
     came = 0
     for name, file in sorted(index.files.items()):
@@ -52,7 +51,7 @@ def fetch_inputs(stored: StoredRun, folder: Path) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(f".{target.name}.partial")
         fresh.unlink(missing_ok=True)
-        digest = patiently(lambda name=name, fresh=fresh: _get(stored, name, fresh), stored.place.url(INPUTS))  # type: ignore[misc]
+        digest = stored.place.patiently(lambda name=name, fresh=fresh: _get(stored, name, fresh), stored.place.url(INPUTS))  # type: ignore[misc]
         if (digest.size, digest.checksum) != (file.size, file.checksum):
             raise _damaged(stored, name, "differs from what was sent")
         fresh.replace(target)

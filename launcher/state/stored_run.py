@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from launcher.state.usage import Usage
-from runtime.checkpoint.patience import patiently
 from runtime.checkpoint.store import Store, get_bytes
 from runtime.checkpoint.stored import RunStore
 from runtime.config.problem import Problem, UserError
@@ -172,7 +171,7 @@ class StoredText:
     def _fetch(self) -> None:
         self._asked = self.clock()
         prefix = self.place.key(f"{self.name}/")
-        for stat in patiently(lambda: sorted(self.place.store.list(prefix), key=attrgetter("key")), self.place.url()):
+        for stat in self.place.patiently(lambda: sorted(self.place.store.list(prefix), key=attrgetter("key"))):
             part = stat.key.removeprefix(prefix)
             if part < self._part or (part == self._part and stat.size <= self._offset):
                 continue

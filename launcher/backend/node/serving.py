@@ -33,7 +33,6 @@ from launcher.state.stored_run import EVENTS, StoredRun, StoredText
 from launcher.state.usage import Life
 from launcher.task.inputs import INPUTS
 from launcher.task.task import MOVED_ON
-from runtime.checkpoint.patience import patiently
 from runtime.checkpoint.store import open_store
 from runtime.checkpoint.stored import RunStore
 from runtime.config.problem import ExitCode, Problem, UserError
@@ -60,16 +59,16 @@ def serve(home: Path, environment: Mapping[str, str]) -> int:
         return follow_head(home, place, environment)
     folder, config, stored = begin(home, place)
     attend(folder)
-    patiently(lambda: stored.place.store.capabilities, stored.place.url())
-    before = patiently(stored.record, stored.place.url())
-    usage = patiently(stored.usage, stored.place.url())
+    stored.place.patiently(lambda: stored.place.store.capabilities)
+    before = stored.place.patiently(stored.record)
+    usage = stored.place.patiently(stored.usage)
     record = _record(place, config, home, before)
     if record.state in _ENDED and usage.last is not None and usage.last.submission == place.submission:
         # A recovery that comes after the end: the machine was lost between the last word and its exit.
         return record.exit_code or 0
     limits = _limits(config)
     refusal = hopeless(limits, usage)
-    stop = patiently(lambda: stored.stop_reason(place.submission), stored.place.url())
+    stop = stored.place.patiently(lambda: stored.stop_reason(place.submission))
     if refusal is not None or stop is not None:
         return _not_begun(stored, record, refusal=refusal, stop=stop)
     life = Life(
@@ -143,7 +142,7 @@ def _not_begun(stored: StoredRun, record: RunRecord, *, refusal: str | None, sto
         record.state, record.exit_code, record.message = "stopped", int(ExitCode.INTERRUPTED), stop
     else:
         record.state, record.exit_code, record.message = "failed", int(ExitCode.TRAINING_FAILED), refusal or ""
-    patiently(lambda: stored.write_record(record), stored.place.url())
+    stored.place.patiently(lambda: stored.write_record(record))
     sys.stderr.write(f"{record.message}\n")
     return record.exit_code
 

@@ -28,7 +28,6 @@ from launcher.task.surroundings import GOOGLE_FILE, GOOGLE_KEY
 from launcher.task.task import HOME, render_task
 from launcher.task.wheel import write_wheel
 from runtime.checkpoint.layout import CHECKPOINTS, step_folder
-from runtime.checkpoint.patience import patiently
 from runtime.checkpoint.store import Store, open_store
 from runtime.checkpoint.stored import RunStore
 from runtime.config.problem import ExitCode, Problem, UserError
@@ -66,8 +65,8 @@ class SkyBackend:
         check_secrets(wanted_secrets(job.config), self.environment)
         assert launch.storage is not None
         stored = self._stored(launch.storage, job.run)
-        patiently(lambda: stored.place.store.capabilities, stored.place.url())
-        if patiently(stored.record, stored.place.url()) is not None:
+        stored.place.patiently(lambda: stored.place.store.capabilities)
+        if stored.place.patiently(stored.record) is not None:
             raise UserError(
                 Problem(
                     code="run-exists",
@@ -120,7 +119,7 @@ class SkyBackend:
                 self.report(f"sending the run's inputs to {stored.place.url()}")
             send_inputs(stored, [file for item in made.inputs for file in item.files()])
             text = made.task.config_text
-            patiently(lambda: stored.place.store.put_bytes(stored.place.key(CONFIG), text.encode()), stored.place.url())
+            stored.place.patiently(lambda: stored.place.store.put_bytes(stored.place.key(CONFIG), text.encode()))
             self._launch(folder, stored, record, submission)
         except BaseException as error:
             # An interrupt while SkyPilot works does not call it back: what was submitted must stay known.
@@ -152,7 +151,7 @@ class SkyBackend:
         record = self.look(run)
         stored = self._of(record)
         events = self.events(folder.run).new()
-        usage = patiently(stored.usage, stored.place.url())
+        usage = stored.place.patiently(stored.usage)
         return RunStatus(record=record, progress=fold(events), checkpoints=_checkpoints(stored), spent=_spent(usage, lost_time(events)))
 
     def runs(self) -> list[RunRecord]:
@@ -181,9 +180,9 @@ class SkyBackend:
         record, submission = folder.record(), read_submission(folder.path)
         stored = self._of(record)
         now = self.clock()
-        patiently(lambda: stored.ask_stop(submission=submission.id, now=now), stored.place.url())
-        there = patiently(stored.record, stored.place.url()) or record
-        if not speaks(there, patiently(stored.usage, stored.place.url()), submission=submission.id, now=now):
+        stored.place.patiently(lambda: stored.ask_stop(submission=submission.id, now=now))
+        there = stored.place.patiently(stored.record) or record
+        if not speaks(there, stored.place.patiently(stored.usage), submission=submission.id, now=now):
             self._end(submission)
             self._settle(folder, stored, there, "stopped before its machine was at work")
         self._looked.pop(folder.run, None)
@@ -218,7 +217,7 @@ class SkyBackend:
         except UserError:
             folder.save(before)
             write_submission(folder.path, submission)
-            patiently(lambda: stored.write_record(before), stored.place.url())
+            stored.place.patiently(lambda: stored.write_record(before))
             raise
         return record
 
@@ -232,7 +231,7 @@ class SkyBackend:
             return []
         self._end(submission)
         stored = self._of(record)
-        there = patiently(stored.record, stored.place.url()) or record
+        there = stored.place.patiently(stored.record) or record
         if there.state in ACTIVE:
             self._settle(folder, stored, there, "taken down")
         self._looked.pop(folder.run, None)
@@ -258,8 +257,8 @@ class SkyBackend:
     def adopt(self, storage: str, run: str) -> RunFolder:
         """Make a run of `storage` known to this computer, as if it had been submitted here. Raises UserError when the storage has no such run."""
         stored = self._stored(storage, run)
-        record = patiently(stored.record, stored.place.url())
-        submission = patiently(lambda: stored.json(FILE), stored.place.url())
+        record = stored.place.patiently(stored.record)
+        submission = stored.place.patiently(lambda: stored.json(FILE))
         if record is None or submission is None:
             raise UserError(
                 Problem(
@@ -271,7 +270,7 @@ class SkyBackend:
             )
         folder = create_run(self.state_root, run)
         record = record.model_copy(update={"storage": storage, "output_dir": str(Path("model-out") / run)})
-        write_atomic(folder.config_path, (patiently(lambda: stored.text(CONFIG), stored.place.url()) or "").encode())
+        write_atomic(folder.config_path, (stored.place.patiently(lambda: stored.text(CONFIG)) or "").encode())
         write_submission(folder.path, Submission.model_validate(submission))
         folder.save(record)
         return folder
@@ -282,18 +281,18 @@ class SkyBackend:
             return mine
         submission = read_submission(folder.path)
         stored = self._of(mine)
-        there = patiently(stored.record, stored.place.url()) or mine
-        usage = patiently(stored.usage, stored.place.url())
+        there = stored.place.patiently(stored.record) or mine
+        usage = stored.place.patiently(stored.usage)
         found = there
         if not speaks(there, usage, submission=submission.id, now=now):
             seen = self._ask(submission, now)
-            if is_over(seen) and (last := patiently(stored.record, stored.place.url())) is not None and last.state not in ACTIVE:
+            if is_over(seen) and (last := stored.place.patiently(stored.record)) is not None and last.state not in ACTIVE:
                 # Its last word came between the two questions.
                 found = last
             else:
                 found = judged(there, usage, seen, submission=submission.id)
                 if is_over(seen) and found.state in ("failed", "stopped"):
-                    patiently(lambda: stored.write_record(found), stored.place.url())
+                    stored.place.patiently(lambda: stored.write_record(found))
         # Where the run's files are on its machine says nothing here.
         record = found.model_copy(update={"output_dir": mine.output_dir, "storage": mine.storage, "cwd": mine.cwd})
         if record != mine:
@@ -322,8 +321,8 @@ class SkyBackend:
     def _launch(self, folder: RunFolder, stored: StoredRun, record: RunRecord, submission: Submission) -> None:
         write_submission(folder.path, submission)
         folder.save(record)
-        patiently(lambda: stored.write_record(record), stored.place.url())
-        patiently(lambda: stored.write_json(FILE, submission.model_dump()), stored.place.url())
+        stored.place.patiently(lambda: stored.write_record(record))
+        stored.place.patiently(lambda: stored.write_json(FILE, submission.model_dump()))
         values = self._secret_values(submission.secrets)
         # The id is no part of the task's text, which a resume submits again.
         variables = {"LAUNCHER_SUBMISSION": submission.id}
@@ -337,7 +336,7 @@ class SkyBackend:
             )
         known = submission.model_copy(update={"number": number})
         write_submission(folder.path, known)
-        patiently(lambda: stored.write_json(FILE, known.model_dump()), stored.place.url())
+        stored.place.patiently(lambda: stored.write_json(FILE, known.model_dump()))
 
     def _secret_values(self, names: list[str]) -> dict[str, str]:
         values = {name: self.environment[name] for name in names if self.environment.get(name)}
@@ -354,7 +353,7 @@ class SkyBackend:
     def _settle(self, folder: RunFolder, stored: StoredRun, record: RunRecord, message: str) -> None:
         mine = folder.record()
         ended = record.model_copy(update={"state": "stopped", "exit_code": int(ExitCode.INTERRUPTED), "message": message})
-        patiently(lambda: stored.write_record(ended), stored.place.url())
+        stored.place.patiently(lambda: stored.write_record(ended))
         folder.save(ended.model_copy(update={"output_dir": mine.output_dir, "storage": mine.storage, "cwd": mine.cwd}))
 
     def _of(self, record: RunRecord) -> StoredRun:
@@ -396,7 +395,7 @@ def _new_id(now: float) -> str:
 
 def _forget(stored: StoredRun) -> None:
     for name in ("run.json", FILE, CONFIG):
-        patiently(lambda name=name: stored.place.store.delete(stored.place.key(name)), stored.place.url())  # type: ignore[misc]
+        stored.place.patiently(lambda name=name: stored.place.store.delete(stored.place.key(name)))  # type: ignore[misc]
 
 
 def _with_wheel(task: str, folder: Path) -> str:
@@ -415,7 +414,7 @@ def _with_wheel(task: str, folder: Path) -> str:
 
 
 def _checkpoints(stored: StoredRun) -> tuple[CheckpointFolder, ...]:
-    steps = patiently(stored.place.steps, stored.place.url())
+    steps = stored.place.patiently(stored.place.steps)
     return tuple(
         CheckpointFolder(step=step, path=stored.place.url(f"{CHECKPOINTS}/{step_folder(step)}"), sealed=sealed)
         for step, sealed in sorted(steps.items())

@@ -37,34 +37,22 @@ def refused(error: BaseException, *, doing: str) -> UserError:
     if kind in ("ResourcesUnavailableError", "ProvisionPrechecksError", "ManagedJobReachedMaxRetriesError"):
         return UserError(no_capacity(said, tried(error)), exit_code=ExitCode.NO_CAPACITY)
     if kind in _LOGIN or ("sky check" in said and "enabled" in said):
-        return UserError(
-            Problem(
-                code="credentials",
-                message=f"{doing}: no cloud can be used: {first_line(said)}",
-                place="SkyPilot",
-                fix="log in to a cloud and run `sky check`, which says for each cloud what is missing (AWS: aws configure; GCP: gcloud auth application-default login; Lambda, RunPod, Nebius: an API key)",
-            ),
-            exit_code=ExitCode.REMOTE_REFUSED,
+        return _remote(
+            "credentials",
+            f"{doing}: no cloud can be used: {first_line(said)}",
+            "log in to a cloud and run `sky check`, which says for each cloud what is missing (AWS: aws configure; GCP: gcloud auth application-default login; Lambda, RunPod, Nebius: an API key)",
         )
     if kind in _SERVER:
-        return UserError(
-            Problem(
-                code="no-server",
-                message=f"{doing}: {first_line(said)}",
-                place="SkyPilot",
-                fix="`sky api info` shows its server, `sky api start` starts one here",
-            ),
-            exit_code=ExitCode.REMOTE_REFUSED,
-        )
-    return UserError(
-        Problem(
-            code="remote-refused",
-            message=f"{doing}: {first_line(said) or kind}",
-            place="SkyPilot",
-            fix="`launcher render FILE --task` prints the task; `sky launch` on it shows all that SkyPilot says",
-        ),
-        exit_code=ExitCode.REMOTE_REFUSED,
+        return _remote("no-server", f"{doing}: {first_line(said)}", "`sky api info` shows its server, `sky api start` starts one here")
+    return _remote(
+        "remote-refused",
+        f"{doing}: {first_line(said) or kind}",
+        "`launcher render FILE --task` prints the task; `sky launch` on it shows all that SkyPilot says",
     )
+
+
+def _remote(code: str, message: str, fix: str) -> UserError:
+    return UserError(Problem(code=code, message=message, place="SkyPilot", fix=fix), exit_code=ExitCode.REMOTE_REFUSED)
 
 
 def no_capacity(said: str, reasons: list[str]) -> Problem:
