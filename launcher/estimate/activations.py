@@ -108,6 +108,9 @@ def _input_copies(facts: ModelFacts, block: Block, workload: Workload, role: str
         routed = block.experts_per_token if role == "mlp" and block.experts_per_token else 1
         return c * h * copies * max(1, routed)
     targeted = [matrix for matrix in lora_targets(block, adapter.targets) if matrix in fed]
+    if ("lora_qkv" if role == "attention" else "lora_mlp") in workload.fused:
+        # One kernel for the base and the adapters keeps its 16-bit input alone.
+        return float(c * h * min(1, len(targeted)))
     ranks = sum(c * adapter.rank for _ in targeted)
     dropped = _dropout_bytes(workload) * h * len(targeted)
     if workload.autocast and adapter.parameter_bytes > c:
@@ -165,7 +168,7 @@ def _attention_half(facts: ModelFacts, block: Block, workload: Workload) -> floa
             size += c * workload.sequence
     if workload.attention == "eager":
         size += c * out
-    if workload.adapter is not None and _targets(block, workload, "attention"):
+    if workload.adapter is not None and _targets(block, workload, "attention") and "lora_o" not in workload.fused:
         if workload.autocast and workload.adapter.parameter_bytes > c:
             size += c * out
         size += c * workload.adapter.rank + _dropout_bytes(workload) * out
@@ -181,8 +184,10 @@ def _mlp_half(facts: ModelFacts, block: Block, workload: Workload) -> float:
         return _mlp_kept(facts, block, workload) + _mlp_half(facts, block, whole) / workload.mlp_pieces
     size = norms * _norm(facts, block, workload) + _input_copies(facts, block, workload, "mlp")
     # Gated: gate, up and activated gate; plain: the activation's input alone. The product that enters the last matrix comes on top when that is trained.
-    copies = (2 if "glu" in workload.fused else 3) if block.gated else block.activation_copies
+    copies = (2 if {"glu", "lora_mlp"} & workload.fused else 3) if block.gated else block.activation_copies
     size += c * ff * copies
+    if "lora_mlp" in workload.fused:
+        return size + _routed_bytes(facts, block, workload)
     if _targets(block, workload, "mlp") or not block.gated:
         size += c * ff
     if workload.adapter is not None and _targets(block, workload, "mlp"):
@@ -219,7 +224,7 @@ def _mlp_temporaries(facts: ModelFacts, block: Block, workload: Workload) -> flo
         return 2 * c * ff + r * h
     if not _targets(block, workload, "mlp"):
         return 3 * c * ff + r * h
-    if workload.autocast and adapter.parameter_bytes > c:
+    if workload.autocast and adapter.parameter_bytes > c and "lora_mlp" not in workload.fused:
         # The gradient of the product returns through the adapter's fp32 input: one fp32 copy beside the 16-bit one, and the like for the MLP's input.
         dropped = 4 * ff if adapter.dropout else 0
         return (4 + c) * ff + (6 + r) * h + r * h + dropped

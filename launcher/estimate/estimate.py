@@ -12,6 +12,7 @@ from launcher.estimate.hardware import Hardware
 from launcher.estimate.memory import GIB, Peak, Phase, peak_of
 from launcher.estimate.model_source import ModelSource
 from launcher.estimate.range import Range
+from launcher.estimate.recipe_sharding import readers
 from launcher.estimate.recipe_step import RecipeStep, step_of
 from launcher.estimate.rows import DataSize
 from launcher.estimate.saves import Saves, saves_of
@@ -129,7 +130,7 @@ def estimate(
     """
     facts = model.facts
     step, memory = memory_of(config, model, hardware, data)
-    steps = steps_of(config, data, processes=hardware.processes)
+    steps = steps_of(config, data, processes=_readers(config, hardware))
     training, speed = _training(facts, step, steps, hardware, data)
     saves = saves_of(
         config,
@@ -223,6 +224,11 @@ def _estimated(peak: Peak, held: OnCard, step: RecipeStep, hardware: Hardware, *
         assumptions=step.assumptions,
         not_modelled=step.not_modelled,
     )
+
+
+def _readers(config: TrainingConfig, hardware: Hardware) -> int:
+    """Processes that read rows of their own."""
+    return hardware.processes if hardware.gpus is None else readers(config, hardware.place)
 
 
 def _training(facts: ModelFacts, step: RecipeStep, steps: Steps, hardware: Hardware, data: DataSize) -> tuple[Range, Range]:

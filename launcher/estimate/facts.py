@@ -190,13 +190,3 @@ def lora_targets(block: Block, names: Iterable[str] | None) -> tuple[Matrix, ...
         return linear
     wanted = frozenset(name.rsplit(".", 1)[-1] for name in names)
     return tuple(matrix for matrix in linear if matrix.name in wanted)
-
-
-def lora_parameters(facts: ModelFacts, names: Iterable[str] | None, rank: int) -> int:
-    """Elements of all adapter pairs of the given rank: r × (d_in + d_out) per matrix."""
-    chosen = None if names is None else tuple(names)
-    return sum(
-        count * rank * (matrix.d_in + matrix.d_out) * matrix.copies
-        for count, block in facts.blocks
-        for matrix in lora_targets(block, chosen)
-    )

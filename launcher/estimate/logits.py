@@ -6,6 +6,8 @@ from launcher.estimate.facts import ModelFacts
 from launcher.estimate.workload import Loss, Workload
 
 BYTES_PER_LOGIT: dict[Loss, float] = {
+    # A few scores in place of the vocabulary's.
+    "labels": 0.0,
     # Log-probabilities of a policy from whole logits: measured by others as 16.2 (Liger-Kernel's GRPO benchmark).
     "policy": 16.2,
     # 16-bit logits, their fp32 log-softmax, and two gradients of that size (transformers loss_utils.py). Measured by others: 14.13 (Liger-Kernel's
@@ -44,7 +46,9 @@ def loss_bytes(facts: ModelFacts, workload: Workload) -> float:
 
 def forward_loss_bytes(facts: ModelFacts, workload: Workload) -> float:
     """Bytes of the logits and the loss without a backward pass, for one evaluation batch."""
-    tokens = workload.evaluation_batch * workload.pairs * workload.sequence
+    tokens = workload.evaluation_tokens
+    if workload.loss == "labels":
+        return 0.0
     if workload.loss in ("chunked", "fused"):
         return min(loss_bytes(facts, workload), tokens * facts.vocab * EVALUATION_BYTES_PER_LOGIT)
     return tokens * facts.vocab * (8.0 if workload.compute_bytes == 4 or workload.loss == "fp32" else EVALUATION_BYTES_PER_LOGIT)

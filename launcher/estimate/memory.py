@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from launcher.estimate.activations import attention_kept_bytes, backward_bytes, checkpoint_bytes, forward_bytes, saved_bytes, tail_bytes
 from launcher.estimate.facts import Block, ModelFacts, lora_targets
 from launcher.estimate.logits import forward_loss_bytes, held_bytes, loss_bytes
+from launcher.estimate.part_of_model import part_of
 from launcher.estimate.sharding import Resident, resident
 from launcher.estimate.weights import largest_matrix, merged_expert_bytes
 from launcher.estimate.workload import Workload
@@ -59,11 +60,14 @@ class Peak:
 
 def peak_of(facts: ModelFacts, workload: Workload) -> Peak:
     """The phases of one optimizer step of `workload` on the fullest card, optimizer states present."""
+    facts = part_of(facts, workload)
     state = resident(facts, workload)
     build = _Phases(facts=facts, workload=workload, state=state)
     phases = [build.load(), build.logits(), build.first_backward(), build.last_backward(), build.step()]
     if workload.evaluates:
         phases.append(build.evaluation())
+    if workload.generated:
+        phases.append(build.generation())
     return Peak(phases=tuple(phases))
 
 
@@ -95,7 +99,7 @@ class _Phases:
         facts, workload = self.facts, self.workload
         head = (
             facts.embedding_parameters * float(workload.weight_bytes)
-            if workload.adapter is None and not workload.sharding.shards_weights
+            if workload.adapter is None and workload.loss != "labels" and not workload.sharding.shards_weights
             else 0.0
         )
         last = max(self._running(block) for _, block in facts.blocks)
@@ -131,7 +135,7 @@ class _Phases:
     def evaluation(self) -> Phase:
         """One evaluation batch, forward only."""
         facts, workload = self.facts, self.workload
-        tokens = workload.evaluation_batch * workload.pairs * workload.sequence
+        tokens = workload.evaluation_tokens
         running = max(forward_bytes(facts, block, workload) for _, block in facts.blocks)
         # The layers have finished when the logits grow: the larger of the two counts.
         logits = forward_loss_bytes(facts, workload)
@@ -139,6 +143,24 @@ class _Phases:
         if activations > logits:
             return self._phase("evaluation", activations=activations, buffers=self.state.gather + self._dequantized())
         return self._phase("evaluation", activations=tokens * float(facts.hidden * 6), logits=logits, buffers=self.state.gather)
+
+    def generation(self) -> Phase:
+        """The last token of the model's own answers: keys and values of every token before it, in every layer, and the logits of one token a row."""
+        facts, workload = self.facts, self.workload
+        rows = workload.generated
+        cached = sum(
+            count * (block.kv_width + block.kv_heads * block.value_dim) * min(block.window or workload.sequence, workload.sequence)
+            for count, block in facts.blocks
+        )
+        # transformers' cache grows by concatenation: one layer's keys are alive twice.
+        twice = max(block.kv_width * workload.sequence for _, block in facts.blocks)
+        return self._phase(
+            "generation",
+            activations=rows * float(workload.compute_bytes) * (cached + twice),
+            # fp32 logits, their warped copy and probabilities.
+            logits=rows * facts.vocab * 12.0,
+            buffers=self.state.gather + self._dequantized(),
+        )
 
     def _phase(
         self,

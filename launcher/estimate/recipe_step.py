@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from launcher.estimate.facts import ModelFacts
 from launcher.estimate.optimizer_kinds import is_modelled
+from launcher.estimate.recipe_adapter import adapter_of
+from launcher.estimate.recipe_sharding import context_parallel, sharding_of, tensor_parallel
 from launcher.estimate.trained_share import passive_layers, trained_share
-from launcher.estimate.workload import Adapter, Attention, Checkpointing, Fused, Loss, Quantization, Sharding, ShardingKind, Workload
+from launcher.estimate.workload import Attention, Checkpointing, Fused, Loss, Quantization, Workload
 
 if TYPE_CHECKING:
     from runtime.config.schema import TrainingConfig
@@ -75,7 +75,7 @@ class RecipeStep:
 def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest: int | None = None) -> RecipeStep:
     """The step of a recipe at a place; `longest` is the longest row in tokens where it is known."""
     assumptions: list[str] = []
-    adapter = _adapter(config, facts)
+    adapter = adapter_of(config, facts)
     quantization = _quantization(config)
     weights, autocast = _precision(config, place)
     packed = bool(config.sample_packing)
@@ -106,22 +106,26 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
         micro_batch=micro,
         sequence=sequence,
         pairs=2 if rl in PAIRED or config.reward_model else 1,
-        reference_model=adapter is None and (rl in WITH_REFERENCE or (rl in GENERATING and _beta(config) > 0)),
+        reference_model=adapter is None
+        and ((rl in WITH_REFERENCE and not config.precompute_ref_log_probs) or (rl in GENERATING and _beta(config) > 0)),
         accumulation=accumulation,
         checkpointing=_checkpointing(config),
         attention=attention,
         masked=attention == "sdpa" and (packed or micro > 1),
-        loss=_loss(config, place) if rl not in GENERATING else "fused" if config.trl and config.trl.use_liger_loss else "policy",
+        loss=_loss(config, place, rl),
         loss_parts=int(config.chunked_cross_entropy_num_chunks or CHUNKS),
         evaluates=_evaluates(config),
         evaluation_batch=int(config.eval_batch_size or micro),
-        sharding=_sharding(config, place, assumptions),
+        evaluation_sequence=_evaluated_length(config, sequence),
+        sharding=sharding_of(config, place, assumptions),
         compiled=config.torch_compile is True,
         trained_share=trained_share(config, facts) if adapter is None else 1.0,
         passive_layers=passive_layers(config, facts) if adapter is None else 0,
         fused=_fused(config, place),
         mlp_pieces=_mlp_pieces(config, facts, sequence),
-        context_parallel=_context_parallel(config, place),
+        context_parallel=context_parallel(config, place),
+        tensor_parallel=tensor_parallel(config, place),
+        generated=_generated(config, rl),
         gradient_means=config.grokfast_alpha is not None or config.grokfast_lamb is not None,
         colocated_share=_colocated(config, rl),
         steps_in_backward=_optimizer(config) in STEPS_IN_BACKWARD,
@@ -130,7 +134,7 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
     )
     method = _method(config, quantization)
     return RecipeStep(
-        workload=workload, method=method, assumptions=tuple(assumptions), not_modelled=_not_modelled(config, facts, workload, rl)
+        workload=workload, method=method, assumptions=tuple(assumptions), not_modelled=_not_modelled(config, facts, workload)
     )
 
 
@@ -170,34 +174,6 @@ def _batch(config: TrainingConfig) -> tuple[int, int]:
     if config.batch_size:
         return micro, max(1, int(config.batch_size) // micro)
     return micro, int(config.gradient_accumulation_steps or 1)
-
-
-def _adapter(config: TrainingConfig, facts: ModelFacts) -> Adapter | None:
-    if not config.adapter:
-        return None
-    named = config.lora_target_modules
-    targets: tuple[str, ...] | None
-    if config.lora_target_linear or named is None or named in ("linear", "all-linear"):
-        targets = None
-    else:
-        targets = _matching(named, facts) if isinstance(named, str) else tuple(named)
-    return Adapter(
-        rank=int(config.lora_r or 8),
-        targets=targets,
-        dropout=float(config.lora_dropout or 0.0),
-        parameter_bytes=4 if config.peft_autocast_adapter_dtype is not False else 2,
-        magnitude=bool(config.peft_use_dora),
-        saved_modules=tuple(config.lora_modules_to_save or ()),
-    )
-
-
-def _matching(pattern: str, facts: ModelFacts) -> tuple[str, ...] | None:
-    """Names of the matrices that a pattern of whole module names ends in; None, every linear layer, where its end cannot be told."""
-    try:
-        end = re.compile(pattern.rpartition(".")[2])
-    except re.error:
-        return None
-    return tuple(sorted({matrix.name for _, matrix in facts.matrices() if end.fullmatch(matrix.name)})) or None
 
 
 def _quantization(config: TrainingConfig) -> Quantization:
@@ -243,7 +219,11 @@ def _attention(config: TrainingConfig) -> Attention:
     return "sdpa"
 
 
-def _loss(config: TrainingConfig, place: Place) -> Loss:
+def _loss(config: TrainingConfig, place: Place, rl: str) -> Loss:
+    if config.reward_model or config.process_reward_model or "Classification" in (config.type_of_model or ""):
+        return "labels"
+    if rl in GENERATING:
+        return "fused" if config.trl is not None and config.trl.use_liger_loss else "policy"
     if any(getattr(config, name, None) for name in ("liger_fused_linear_cross_entropy", "cut_cross_entropy")):
         return "fused"
     if config.chunked_cross_entropy:
@@ -257,7 +237,13 @@ def _loss(config: TrainingConfig, place: Place) -> Loss:
 def _fused(config: TrainingConfig, place: Place) -> frozenset[Fused]:
     if place.device == "cpu":
         return frozenset()
-    parts: dict[Fused, object] = {"norm": config.liger_rms_norm, "glu": config.liger_glu_activation}
+    parts: dict[Fused, object] = {
+        "norm": config.liger_rms_norm,
+        "glu": config.liger_glu_activation,
+        "lora_qkv": config.lora_qkv_kernel or config.unsloth_lora_qkv,
+        "lora_o": config.lora_o_kernel or config.unsloth_lora_o,
+        "lora_mlp": config.lora_mlp_kernel or config.unsloth_lora_mlp,
+    }
     return frozenset(part for part, wanted in parts.items() if wanted)
 
 
@@ -267,9 +253,21 @@ def _mlp_pieces(config: TrainingConfig, facts: ModelFacts, sequence: int) -> int
     return int(config.tiled_mlp_num_shards or max(1, -(-sequence // facts.hidden)))
 
 
-def _context_parallel(config: TrainingConfig, place: Place) -> int:
-    size = int(config.context_parallel_size or 1)
-    return size if place.device == "cuda" and place.gpus % size == 0 else 1
+def _evaluated_length(config: TrainingConfig, sequence: int) -> int | None:
+    """Longest row evaluated where the recipe sets it apart; it may be longer than those trained on."""
+    named = config.eval_sequence_len
+    if named is None or int(named) == int(config.sequence_len):
+        return None
+    # Rows split off from those trained on are no longer than those.
+    return min(int(named), sequence) if sequence < int(config.sequence_len) and not config.test_datasets else int(named)
+
+
+def _generated(config: TrainingConfig, rl: str) -> int:
+    """Rows the trained model answers at once by itself: those of all micro batches of an optimizer step (trl, `steps_per_generation`). vLLM holds its own."""
+    if rl not in (*GENERATING, "ebft") or (config.trl is not None and config.trl.use_vllm):
+        return 0
+    micro, accumulation = _batch(config)
+    return micro * accumulation
 
 
 def _beta(config: TrainingConfig) -> float:
@@ -289,60 +287,13 @@ def _evaluates(config: TrainingConfig) -> bool:
     return bool(config.val_set_size or config.test_datasets) and config.eval_strategy != "no"
 
 
-def _sharding(config: TrainingConfig, place: Place, assumptions: list[str]) -> Sharding:
-    if place.device == "cpu" or place.gpus == 1:
-        return Sharding()
-    # An empty section is how recipes write that there is none.
-    if config.fsdp or (config.fsdp_config is not None and config.fsdp_config.model_fields_set):
-        fsdp = config.fsdp_config
-        return Sharding(
-            kind="fsdp",
-            gpus=place.gpus,
-            offload=bool(fsdp and fsdp.offload_params) or any("offload" in word for word in config.fsdp or ()),
-            reshard=not (fsdp and fsdp.reshard_after_forward is False),
-            version=config.fsdp_version or (fsdp.fsdp_version if fsdp else None) or 1,
-        )
-    if config.deepspeed:
-        kind, offload = _zero_stage(config.deepspeed, assumptions)
-        return Sharding(kind=kind, gpus=place.gpus, offload=offload)
-    return Sharding(kind="ddp", gpus=place.gpus)
-
-
-def _zero_stage(setting: str | dict[str, Any], assumptions: list[str]) -> tuple[ShardingKind, bool]:
-    settings: dict[str, Any] = {}
-    if isinstance(setting, dict):
-        settings = setting
-    else:
-        try:
-            settings = json.loads(Path(setting).expanduser().read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            named = re.search(r"zero_?([123])", setting)
-            stage = named.group(1) if named else "2"
-            assumptions.append(
-                f"DeepSpeed ZeRO stage {stage}, " + ("by the name of its file" if named else "as its file cannot be read here")
-            )
-            return _stage(int(stage)), "offload" in setting
-    zero = settings.get("zero_optimization") or {}
-    offload = any((zero.get(key) or {}).get("device") in ("cpu", "nvme") for key in ("offload_optimizer", "offload_param"))
-    return _stage(int(zero.get("stage", 0))), offload
-
-
-def _stage(stage: int) -> ShardingKind:
-    kinds: dict[int, ShardingKind] = {1: "zero1", 2: "zero2", 3: "zero3"}
-    return kinds.get(stage, "ddp")
-
-
-def _not_modelled(config: TrainingConfig, facts: ModelFacts, workload: Workload, rl: str) -> tuple[str, ...]:
+def _not_modelled(config: TrainingConfig, facts: ModelFacts, workload: Workload) -> tuple[str, ...]:
     """What the recipe sets and the figures leave out, each with the direction it moves them."""
     said = list(facts.notes)
     if facts.model_type not in CHECKED:
         said.append(
             f"activations of {facts.model_type} models follow general rules and are not checked against real steps: up to half more on top"
         )
-    if rl == "ebft" or (rl in GENERATING and not (config.trl is not None and config.trl.use_vllm)):
-        said.append(f"rl: {rl}: the key-value cache of generation comes on top")
-    if rl == "kto":
-        said.append("rl: kto: its KL batch adds a forward pass of the same size")
     if not is_modelled(workload.optimizer):
         said.append(f"optimizer {workload.optimizer}: counted as AdamW, the most it can need")
     for option, effect in {
@@ -350,7 +301,9 @@ def _not_modelled(config: TrainingConfig, facts: ModelFacts, workload: Workload,
         "fp8": "fp8 copies of weights and activations",
         "relora": "merging needs a moment's copy of the weights",
         "qat": "fake quantization keeps more activations",
-        "tensor_parallel_size": "matrices split over devices: less than shown",
+        "peft_layer_replication": "repeated layers keep activations and adapters of their own",
+        "layer_offloading": "frozen layers wait in host memory: less than shown",
+        "quantize_moe_experts": "experts are held in 4 bit: less than shown",
     }.items():
         value = getattr(config, option, None)
         if value and (value is True or value != 1):

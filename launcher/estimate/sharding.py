@@ -35,7 +35,7 @@ def resident(facts: ModelFacts, workload: Workload) -> Resident:
     gradients = float((largest_tensor(facts, workload) if workload.steps_in_backward else trained) * each)
     step = step_bytes(facts, workload)
     reference = frozen_or_trained_bytes(facts, workload) if workload.reference_model else 0.0
-    if n == 1 or sharding.kind in ("none", "ddp"):
+    if sharding.kind in ("none", "ddp"):
         buckets = gradients if n > 1 and sharding.kind == "ddp" else 0.0  # the reducer's flat buckets hold every gradient once more
         return Resident(weights=weights + reference, adapter=adapter, optimizer=states, gradients=gradients, gather=buckets, step=step)
     if sharding.kind == "fsdp":
@@ -72,30 +72,37 @@ def _fsdp(facts: ModelFacts, workload: Workload, *, weights: float, reference: f
     )
 
 
+LIVE_PARAMETERS, BUCKET = 1e9, 5e8
+"""Elements that ZeRO-3 keeps gathered, and of a reduction bucket, where nothing is said (deepspeed 0.19, runtime/zero/config.py)."""
+
+
 def _zero(facts: ModelFacts, workload: Workload, *, weights: float, reference: float, adapter: float) -> Resident:
-    """DeepSpeed ZeRO: 16-bit parameters and gradients, fp32 master weights and states in the sharded optimizer."""
-    n, kind = workload.sharding.gpus, workload.sharding.kind
+    """DeepSpeed ZeRO: 16-bit parameters and gradients, and a sharded fp32 copy of what trains beside the optimizer's states, on one card too."""
+    sharding = workload.sharding
+    n, kind = sharding.gpus, sharding.kind
     trained = trained_parameters(facts, workload)
     half = trained * 2.0
-    share = 0.0 if workload.sharding.offload else 1.0
-    # Master copy, two moments: 12 bytes; the reduced gradient in fp32: 4 more.
-    states = share * trained * 12.0 / n
-    gradients = share * (half if kind == "zero1" else half / n)
-    # Flat reduction buckets of 5e8 elements at most, twice (reduce and allgather bucket).
-    buckets = 2 * min(5e8, trained) * 2.0
+    states_share = 0.0 if sharding.offload or sharding.offload_states else 1.0
+    # The optimizer steps on the fp32 copy with the reduced gradient in fp32.
+    states = states_share * (trained * 4.0 + state_bytes(facts, workload, each=4.0)) / n
+    step = states_share * trained * 4.0 / n
+    gradients = states_share * (half if kind == "zero1" else half / n)
+    bucket = float(facts.hidden**2) if sharding.bucket_by_width else BUCKET if sharding.bucket is None else sharding.bucket
+    # One bucket that fills and one whose reduction runs.
+    buckets = 2 * min(bucket, trained) * 2.0
     base = half if workload.adapter is None else weights
     if kind == "zero3":
-        # Live whole parameters are capped by stage3_max_live_parameters (1e9); two blocks and the embeddings at least.
+        # Two blocks and the embeddings are whole at least, whatever the cap on gathered parameters.
         whole = 2 * block_bytes(facts.largest_block, workload) + (facts.embedding_parameters + facts.head_parameters) * 2.0
-        live = min(max(1e9 * 2.0, whole), base)
+        cap = LIVE_PARAMETERS if sharding.live_parameters is None else sharding.live_parameters
+        live = min(max(cap * 2.0, whole), base) if n > 1 or sharding.offload else 0.0
+        share = 0.0 if sharding.offload else 1.0
         return Resident(
             weights=share * (base + reference) / n,
             adapter=share * adapter / n,
             optimizer=states,
             gradients=gradients,
             gather=live + buckets,
-            step=share * trained * 4.0 / n,
+            step=step,
         )
-    return Resident(
-        weights=base + reference, adapter=adapter, optimizer=states, gradients=gradients, gather=buckets, step=share * trained * 4.0 / n
-    )
+    return Resident(weights=base + reference, adapter=adapter, optimizer=states, gradients=gradients, gather=buckets, step=step)

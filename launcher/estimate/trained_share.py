@@ -1,4 +1,4 @@
-"""Which share of a model trains where no adapter is used: everything, named parameters, or some layers at a time."""
+"""Which share of a model trains where no adapter is used: everything, named parameters, or some layers at a time; and the names of its matrices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from launcher.estimate.facts import Block, ModelFacts
+from launcher.estimate.facts import Block, Matrix, ModelFacts
 
 if TYPE_CHECKING:
     from runtime.config.schema import TrainingConfig
@@ -44,6 +44,16 @@ def passive_layers(config: TrainingConfig, facts: ModelFacts) -> int:
         # The head alone; where it is tied, patterns name the embedding.
         return facts.layers
     return min(numbers)
+
+
+def layer_matrices(facts: ModelFacts) -> Iterator[tuple[int, str, str]]:
+    """(number of the layer, path of the module, name) of every matrix of every layer."""
+    number = 0
+    for count, block in facts.blocks:
+        for _ in range(count):
+            for matrix in block.matrices:
+                yield number, _path(number, matrix), matrix.name
+            number += 1
 
 
 def _named(facts: ModelFacts, patterns: list[str]) -> float:
@@ -88,6 +98,9 @@ def _parameters(facts: ModelFacts) -> Iterator[tuple[str, float, int]]:
 
 def _of_layer(number: int, block: Block) -> Iterator[tuple[str, float, int]]:
     for matrix in block.matrices:
-        part = _PARTS.get(matrix.role, matrix.role)
-        yield f"model.layers.{number}.{part}.{matrix.name}.weight", matrix.parameters, matrix.d_out
+        yield f"{_path(number, matrix)}.weight", matrix.parameters, matrix.d_out
     yield f"model.layers.{number}.input_layernorm.weight", block.norm_parameters, 1
+
+
+def _path(number: int, matrix: Matrix) -> str:
+    return f"model.layers.{number}.{_PARTS.get(matrix.role, matrix.role)}.{matrix.name}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.estimate.facts import Block, Matrix, ModelFacts, lora_parameters, lora_targets
+from launcher.estimate.facts import Block, Matrix, ModelFacts, lora_targets
 from launcher.estimate.workload import Adapter, Quantization, Workload
 
 QUANTIZED_BYTES: dict[Quantization, float] = {
@@ -48,12 +48,14 @@ def block_bytes(block: Block, workload: Workload) -> float:
 
 def adapter_parameters(facts: ModelFacts, adapter: Adapter) -> int:
     """Elements an adapter trains, magnitudes included, whole modules excluded."""
-    count = lora_parameters(facts, adapter.targets, adapter.rank)
-    count += sum(
-        layers * adapter.rank * (matrix.d_in + matrix.d_out) * matrix.copies
-        for layers, block in facts.blocks
-        for matrix in adapted_stacks(facts, block, adapter)
+    count = round(
+        sum(
+            layers * adapter.rank_of(matrix.name) * (matrix.d_in + matrix.d_out) * matrix.copies
+            for layers, block in facts.blocks
+            for matrix in (*lora_targets(block, adapter.targets), *adapted_stacks(facts, block, adapter))
+        )
     )
+    count += adapter.tokens * facts.hidden
     if adapter.magnitude:
         count += sum(layers * matrix.d_out for layers, block in facts.blocks for matrix in lora_targets(block, adapter.targets))
     # `lm_head` named as a target gets an adapter pair like any other matrix.
@@ -64,10 +66,13 @@ def adapter_parameters(facts: ModelFacts, adapter: Adapter) -> int:
 
 def adapted_stacks(facts: ModelFacts, block: Block, adapter: Adapter | None) -> tuple[Matrix, ...]:
     """Stacked matrices of a mixture that get an adapter: with "all linear" PEFT takes routed experts and their router too, as parameters, which it finds
-    by its table of architectures (peft 0.21, utils/transformers_weight_conversion.py; the adapters of real models)."""
-    if adapter is None or adapter.targets is not None or facts.model_type in EXPERTS_LEFT_OUT:
+    by its table of architectures (peft 0.21, utils/transformers_weight_conversion.py; the adapters of real models); and those named as parameters."""
+    if adapter is None:
         return ()
-    return tuple(matrix for matrix in block.matrices if matrix.stacked)
+    stacked = tuple(matrix for matrix in block.matrices if matrix.stacked)
+    if adapter.targets is None and facts.model_type not in EXPERTS_LEFT_OUT:
+        return stacked
+    return tuple(matrix for matrix in stacked if matrix.name in adapter.stacks)
 
 
 def merged_expert_bytes(facts: ModelFacts, block: Block, workload: Workload) -> tuple[float, float]:

@@ -8,8 +8,8 @@ from typing import Literal
 Quantization = Literal["none", "nf4", "nf4-dq", "int8"]
 Checkpointing = Literal["none", "selective", "alternate", "attention", "full", "offload"]
 Attention = Literal["flash", "sdpa", "eager"]
-Fused = Literal["norm", "glu"]
-Loss = Literal["policy", "upcast", "fp32", "dropped", "plain", "in-place", "chunked", "fused"]
+Fused = Literal["norm", "glu", "lora_qkv", "lora_o", "lora_mlp"]
+Loss = Literal["labels", "policy", "upcast", "fp32", "dropped", "plain", "in-place", "chunked", "fused"]
 ShardingKind = Literal["none", "ddp", "fsdp", "zero1", "zero2", "zero3"]
 
 
@@ -18,7 +18,11 @@ class Adapter:
     """A LoRA adapter. `targets` are module names, None for every linear layer of the blocks."""
 
     rank: int
+    ranks: tuple[tuple[str, float], ...] = ()
+    """Mean rank over all layers of matrices whose rank is not the same everywhere, by name."""
     targets: tuple[str, ...] | None = None
+    stacks: tuple[str, ...] = ()
+    """Parameters of experts, by their last names, that get an adapter although they are no linear layers (`target_parameters`)."""
     dropout: float = 0.0
     parameter_bytes: int = 4
     """PEFT keeps adapters in fp32 over a 16-bit base unless told otherwise (autocast_adapter_dtype)."""
@@ -26,6 +30,12 @@ class Adapter:
     """DoRA: a trained magnitude for each output, and the norm of the adapted weight computed each step."""
     saved_modules: tuple[str, ...] = ()
     """modules_to_save: trained whole, beside the frozen original."""
+    tokens: int = 0
+    """Rows of the embedding that train by themselves."""
+
+    def rank_of(self, name: str) -> float:
+        """Mean rank over all layers of the matrix of that name."""
+        return dict(self.ranks).get(name, float(self.rank))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +45,15 @@ class Sharding:
     kind: ShardingKind = "none"
     gpus: int = 1
     offload: bool = False
-    """Weights, gradients and optimizer live in host memory."""
+    """Weights live in host memory; with FSDP gradients and optimizer too."""
+    offload_states: bool = False
+    """Gradients and optimizer live in host memory (ZeRO's offload_optimizer)."""
+    live_parameters: float | None = None
+    """Elements that ZeRO-3 keeps gathered at most; None: DeepSpeed's default."""
+    bucket: float | None = None
+    """Elements of ZeRO's reduction bucket; None: DeepSpeed's default."""
+    bucket_by_width: bool = False
+    """transformers sets that bucket to the square of the hidden width ("auto")."""
     reshard: bool = True
     """FSDP frees a block's gathered weights after its forward pass; ZeRO-2-like when off."""
     version: int = 2
@@ -43,7 +61,7 @@ class Sharding:
     @property
     def shards_weights(self) -> bool:
         """Each card holds a part of the weights only."""
-        return self.kind in ("fsdp", "zero3") and self.gpus > 1
+        return self.kind in ("fsdp", "zero3") and (self.gpus > 1 or self.offload)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +101,8 @@ class Workload:
     """The model's outputs stay referenced while the backward pass runs."""
     evaluates: bool = False
     evaluation_batch: int = 1
+    evaluation_sequence: int | None = None
+    """Longest row evaluated where it differs from the longest one trained on."""
     sharding: Sharding = Sharding()
     compiled: bool = False
     """The layers run as fused kernels, which keep the matrices' operands and compute the rest anew."""
@@ -96,6 +116,10 @@ class Workload:
     """The MLP works through a row in so many pieces, each computed again in the backward pass."""
     context_parallel: int = 1
     """A row is spread over so many cards."""
+    tensor_parallel: int = 1
+    """Heads and inner widths of a layer are spread over so many cards."""
+    generated: int = 0
+    """Rows that the model itself answers at once before it learns from them; each has a key-value cache."""
     gradient_means: bool = False
     """A running mean of every gradient is held (Grokfast)."""
     colocated_share: float = 0.0
@@ -110,3 +134,8 @@ class Workload:
     def tokens(self) -> int:
         """Tokens of one micro batch on one card."""
         return -(-self.micro_batch * self.pairs * self.sequence // self.context_parallel)
+
+    @property
+    def evaluation_tokens(self) -> int:
+        """Tokens of one evaluation batch on one card."""
+        return self.evaluation_batch * self.pairs * (self.evaluation_sequence or self.sequence)

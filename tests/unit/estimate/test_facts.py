@@ -3,8 +3,9 @@
 import pytest
 
 from launcher.estimate.architectures import UnknownArchitectureError, facts_from_config
-from launcher.estimate.facts import lora_parameters
 from launcher.estimate.known_models import known_config, known_models
+from launcher.estimate.weights import adapter_parameters
+from launcher.estimate.workload import Adapter
 
 PUBLISHED = {
     # Sums of the tensor sizes in the published safetensors indexes.
@@ -48,9 +49,9 @@ def test_every_shipped_shape_is_read_by_a_description_of_its_own(model: str) -> 
 def test_lora_counts_rank_times_both_widths_of_each_target() -> None:
     facts = facts_from_config(known_config("meta-llama/Llama-2-7b-hf") or {})
     # 32 layers, q and v of 4096 x 4096, rank 8.
-    assert lora_parameters(facts, ("q_proj", "v_proj"), 8) == 32 * 2 * 8 * (4096 + 4096)
+    assert adapter_parameters(facts, Adapter(rank=8, targets=("q_proj", "v_proj"))) == 32 * 2 * 8 * (4096 + 4096)
     every = 32 * 16 * (4 * (4096 + 4096) + 3 * (4096 + 11008))
-    assert lora_parameters(facts, None, 16) == every
+    assert adapter_parameters(facts, Adapter(rank=16)) == every
 
 
 def test_a_tied_head_counts_once() -> None:

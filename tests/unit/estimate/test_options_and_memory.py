@@ -35,6 +35,15 @@ GALORE = {"optimizer": "galore_adamw", "optim_args": "rank=16"}
 STEP = FULL | CHECKED | {"micro_batch_size": 1, "sequence_len": 1024}
 DPO = LORA | {"rl": "dpo", "micro_batch_size": 1, "datasets": [{"path": "x", "type": "chatml.intel"}]}
 GRPO = LORA | {"rl": "grpo", "micro_batch_size": 1, "trl": {"max_completion_length": 1024}}
+WHOLE = {"adapter": None, "lora_r": None, "lora_alpha": None, "lora_target_linear": None}
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+MIXTURE = LORA | {
+    "base_model": "Qwen/Qwen3-30B-A3B",
+    "lora_target_linear": None,
+    "lora_target_modules": ["q_proj", "v_proj"],
+    "lora_dropout": 0.0,
+}
+LONG_ANSWERS = {"gradient_accumulation_steps": 64, "trl": {"max_completion_length": 16384, "use_liger_loss": True}}
 
 
 def memory(options: dict[str, Any], gpus: str = "H200:1") -> MemoryEstimate:
@@ -107,8 +116,24 @@ LESS = [
     (LORA | {"lora_dropout": 0.1} | CHECKED | {"chunked_cross_entropy": True}, {"lora_dropout": 0.0}),
     (LORA | {"peft_use_dora": True}, {"peft_use_dora": False}),
     (LORA | {"lora_modules_to_save": ["embed_tokens", "lm_head"]}, {"lora_modules_to_save": None}),
-    (FULL | {"bf16": False, "float32": True}, {"bf16": True, "float32": None}),
     (FULL | {"flash_attention": None, "eager_attention": True}, {"flash_attention": True, "eager_attention": None}),
+    (LORA, {"lora_rank_pattern": {"down_proj": 2}}),
+    (LORA, {"lora_target_linear": None, "lora_target_modules": LINEAR, "peft_layers_to_transform": list(range(8))}),
+    (LORA | {"peft_trainable_token_indices": list(range(4096))}, {"peft_trainable_token_indices": None}),
+    (MIXTURE | {"lora_target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]}, {"lora_target_parameters": None}),
+    (LORA, {"lora_qkv_kernel": True}),
+    (LORA, {"lora_o_kernel": True}),
+    (LORA, {"lora_mlp_kernel": True}),
+    (
+        STEP | {"val_set_size": 0.1, "eval_batch_size": 64, "eval_sequence_len": 8192},
+        {"eval_sequence_len": 512},
+    ),
+    (DPO | WHOLE, {"precompute_ref_log_probs": True}),
+    (DPO | {"rl": None, "chunked_cross_entropy": True, "micro_batch_size": 2}, {"reward_model": True, "micro_batch_size": 1}),
+    (FULL, {"type_of_model": "AutoModelForSequenceClassification"}),
+    (FULL, {"process_reward_model": True}),
+    (GRPO | LONG_ANSWERS, {"trl": {"max_completion_length": 16384, "use_liger_loss": True, "use_vllm": True, "vllm_mode": "server"}}),
+    (GRPO | LONG_ANSWERS, {"gradient_accumulation_steps": 4}),
     (STEP | {"val_set_size": 0.1, "eval_batch_size": 64}, {"eval_batch_size": 1}),
     (DPO | {"adapter": None, "lora_r": None, "lora_alpha": None, "lora_target_linear": None}, {"rl": None}),
     (DPO, {"rl": None}),
@@ -134,6 +159,7 @@ def test_the_change_needs_less(options: dict[str, Any], change: dict[str, Any]) 
     assert after.held.value < before.held.value
 
 
+SHARDS = {"reshard_after_forward": True}
 SHARDED = [
     ({}, {"fsdp_config": {"reshard_after_forward": True}}),
     ({"fsdp_config": {"reshard_after_forward": True}}, {"fsdp_config": {"offload_params": True}}),
@@ -144,6 +170,25 @@ SHARDED = [
         {"deepspeed": {"zero_optimization": {"stage": 3}}},
         {"deepspeed": {"zero_optimization": {"stage": 3, "offload_optimizer": {"device": "cpu"}}}},
     ),
+    (
+        {"deepspeed": {"zero_optimization": {"stage": 3, "offload_optimizer": {"device": "cpu"}}}},
+        {"deepspeed": {"zero_optimization": {"stage": 3, "offload_optimizer": {"device": "cpu"}, "offload_param": {"device": "cpu"}}}},
+    ),
+    (
+        {"deepspeed": {"zero_optimization": {"stage": 3, "stage3_max_live_parameters": 6e9}}},
+        {"deepspeed": {"zero_optimization": {"stage": 3, "stage3_max_live_parameters": 1e9}}},
+    ),
+    (
+        {"deepspeed": {"zero_optimization": {"stage": 2}}},
+        {"deepspeed": {"zero_optimization": {"stage": 2, "reduce_bucket_size": 1e7}}},
+    ),
+    ({"deepspeed": {"zero_optimization": {"stage": 2}}}, {"deepspeed": {"zero_optimization": {"stage": 2, "reduce_bucket_size": "auto"}}}),
+    ({"deepspeed": {"zero_optimization": {"stage": 2}}, "optimizer": "adamw_torch"}, {"optimizer": "adamw_bnb_8bit"}),
+    ({"deepspeed": "deepspeed_configs/zero3.json"}, {"deepspeed": "deepspeed_configs/zero3_cpuoffload_all.json"}),
+    ({"fsdp_config": SHARDS, "dp_shard_size": 2}, {"dp_shard_size": 8}),
+    ({"fsdp_config": SHARDS, "dp_replicate_size": 4}, {"dp_replicate_size": 2}),
+    ({}, {"tensor_parallel_size": 4}),
+    ({"fsdp_config": SHARDS, "dp_shard_size": 4}, {"dp_shard_size": 4, "tensor_parallel_size": 2}),
     ({"sequence_len": 65536}, {"context_parallel_size": 8, "sequence_len": 65536}),
 ]
 
@@ -152,6 +197,16 @@ SHARDED = [
 def test_spreading_over_eight_cards_needs_less(options: dict[str, Any], change: dict[str, Any]) -> None:
     base = FULL | CHECKED | {"micro_batch_size": 1}
     assert memory(base | options | change, "H200:8").held.value < memory(base | options, "H200:8").held.value
+
+
+def test_what_moves_to_host_memory_needs_less_on_one_card_too() -> None:
+    options = FULL | CHECKED | {"micro_batch_size": 1}
+    adam = {"deepspeed": {"zero_optimization": {"stage": 2}}}
+    offloaded = {"deepspeed": {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}}
+    needs = [memory(options | change).peak.breakdown_gib for change in (adam, offloaded)]
+    assert needs[0]["optimizer"] == pytest.approx(12 * 8.03e9 / 2**30, rel=0.01)
+    assert needs[1]["optimizer"] == 0
+    assert memory(options | {"fsdp_config": {"offload_params": True}}).held.value < memory(options).held.value
 
 
 @pytest.mark.parametrize(
@@ -173,7 +228,8 @@ MOVES = """base_model sequence_len micro_batch_size batch_size gradient_accumula
     liger_glu_activation tiled_mlp tiled_mlp_num_shards optimizer optim_args optim_target_modules spectrum_top_fraction lisa_n_layers unfrozen_parameters
     grokfast_alpha grokfast_lamb adapter load_in_4bit load_in_8bit bnb_config_kwargs lora_r lora_dropout lora_target_linear lora_target_modules
     lora_modules_to_save peft_autocast_adapter_dtype peft_use_dora embeddings_skip_upcast bf16 fp16 bfloat16 float32 eager_attention flash_attention
-    flex_attention sdp_attention attn_implementation eval_batch_size eval_strategy val_set_size test_datasets overrides_of_model_config"""
+    flex_attention sdp_attention attn_implementation eval_batch_size eval_strategy val_set_size test_datasets overrides_of_model_config
+    lora_rank_pattern peft_layers_to_transform peft_trainable_token_indices lora_target_parameters eval_sequence_len type_of_model"""
 
 
 def test_every_option_that_moves_memory_has_a_case() -> None:
