@@ -45,16 +45,16 @@ def on_card(tensors_gib: float, *, gpus: int, packed: bool, capability: float | 
     )
 
 
-def in_ram(tensors_gib: float, *, weights_gib: float) -> OnCard:
-    """What a machine without a GPU must hold: the tensors, malloc's slack, the interpreter with its libraries, and weights being read.
+def in_ram(tensors_gib: float, *, weights_gib: float, processes: int = 1) -> OnCard:
+    """What a machine without a GPU must hold: all processes' tensors, malloc's slack, the interpreters with their libraries, and weights being read.
 
     A training process of torch, transformers and datasets takes 0.7 to 1.1 GiB before its first tensor (resident set, CPU build of torch 2.13).
     """
-    process = (0.7, 0.9, 1.2)
+    process = [each * processes for each in (0.7, 0.9, 1.2)]
     return OnCard(
         value=tensors_gib * 1.15 + process[1],
         low=tensors_gib * 0.95 + process[0],
-        high=tensors_gib * 1.5 + process[2] + 0.25 * weights_gib,
+        high=tensors_gib * 1.5 + process[2] + 0.25 * weights_gib * processes,
         context_gib=process[1],
     )
 

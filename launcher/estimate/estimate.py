@@ -169,7 +169,7 @@ def memory_estimate(facts: ModelFacts, step: RecipeStep, hardware: Hardware, *, 
     basis: tuple[str, ...]
     if hardware.gpus is None:
         weights = frozen_or_trained_bytes(facts, step.workload) / GIB
-        held = in_ram(peak.tensors_gib * hardware.processes, weights_gib=weights)
+        held = in_ram(peak.tensors_gib * hardware.processes, weights_gib=weights, processes=hardware.processes)
         basis = ("tensors, the processes' own memory and the allocator's slack",)
     else:
         error = (0.95, 1.06) if facts.exact and not step.not_modelled else (0.8, 1.25)

@@ -9,7 +9,7 @@ from launcher.estimate.activations import attention_kept_bytes, backward_bytes, 
 from launcher.estimate.facts import Block, ModelFacts, lora_targets
 from launcher.estimate.logits import forward_loss_bytes, held_bytes, loss_bytes
 from launcher.estimate.part_of_model import part_of
-from launcher.estimate.sharding import Resident, resident
+from launcher.estimate.sharding import Resident, resident, whole_tensor_bytes
 from launcher.estimate.weights import largest_matrix, merged_expert_bytes
 from launcher.estimate.workload import Workload
 
@@ -66,6 +66,8 @@ def peak_of(facts: ModelFacts, workload: Workload) -> Peak:
     phases = [build.load(), build.logits(), build.first_backward(), build.last_backward(), build.step()]
     if workload.evaluates:
         phases.append(build.evaluation())
+    if workload.sharding.shards_weights:
+        phases.append(build.gather())
     if workload.generated:
         phases.append(build.generation())
     return Peak(phases=tuple(phases))
@@ -143,6 +145,10 @@ class _Phases:
         if activations > logits:
             return self._phase("evaluation", activations=activations, buffers=self.state.gather + self._dequantized())
         return self._phase("evaluation", activations=tokens * float(facts.hidden * 6), logits=logits, buffers=self.state.gather)
+
+    def gather(self) -> Phase:
+        """A checkpoint's tensors made whole one after the other, each on its way to host memory, in the format they are held in."""
+        return self._phase("checkpoint gather", buffers=whole_tensor_bytes(self.facts, self.workload))
 
     def generation(self) -> Phase:
         """The last token of the model's own answers: keys and values of every token before it, in every layer, and the logits of one token a row."""

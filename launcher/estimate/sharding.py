@@ -43,6 +43,16 @@ def resident(facts: ModelFacts, workload: Workload) -> Resident:
     return _zero(facts, workload, weights=weights, reference=reference, adapter=adapter)
 
 
+def whole_tensor_bytes(facts: ModelFacts, workload: Workload) -> float:
+    """Bytes of the largest tensor that a sharded checkpoint makes whole: FSDP 1 a whole layer or both ends of the model (torch's state-dict hooks gather
+    unit by unit), FSDP 2 and ZeRO-3 one parameter."""
+    each = 4.0 if workload.sharding.kind == "fsdp" and workload.adapter is None and workload.autocast else float(workload.weight_bytes)
+    if workload.sharding.kind == "fsdp" and workload.sharding.version == 1:
+        return max(facts.largest_block.parameters, facts.embedding_parameters + facts.head_parameters) * each
+    stacked = [matrix.weights for _, matrix in facts.matrices() if matrix.stacked]
+    return max([facts.embedding_parameters, *stacked, *(matrix.d_in * matrix.d_out for _, matrix in facts.matrices())]) * each
+
+
 def _fsdp(facts: ModelFacts, workload: Workload, *, weights: float, reference: float, adapter: float) -> Resident:
     """Fully sharded. Under mixed precision accelerate keeps trained parameters in fp32 whatever they were loaded in (utils/fsdp_utils.py): then weights,
     gradients and states of full fine-tuning are fp32, sharded."""
