@@ -33,7 +33,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Traine
 
 from launcher.estimate.memory import Peak, peak_of
 from launcher.estimate.model_source import find_model
-from launcher.estimate.recipe_step import Place, step_of
+from launcher.estimate.place import Place
+from launcher.estimate.recipe_step import step_of
 from runtime.config.load import check_text
 from runtime.data.prepare import prepare
 from runtime.model.precision import machine_precision

@@ -2,7 +2,7 @@
 
 Derived operation by operation from the modelling files of transformers 5.23 and checked against the live tensors of real steps under a fake-tensor mode
 (torch 2.13, 2026-11-22): Llama shapes in bf16 and fp32, full and LoRA, with and without autocast agree to the byte per element of every width, and the
-families named in recipe_step.CHECKED to a few percent.
+families named in recipe_gaps.CHECKED to a few percent.
 Below, r, c are the bytes of the residual stream and of matrix products; h, q, kv, ff the widths of hidden, queries, keys and MLP.
 """
 
@@ -20,8 +20,10 @@ def saved_bytes(facts: ModelFacts, block: Block, workload: Workload) -> float:
     whole = _attention_half(facts, block, workload) + _mlp_kept(facts, block, workload)
     if workload.checkpointing == "alternate":
         return min(whole, alternate_bytes(facts, block, workload))
-    if workload.checkpointing == "selective" or workload.compiled:
+    if workload.checkpointing == "selective":
         return min(whole, _operands(facts, block, workload))
+    if workload.compiled:
+        return min(whole, _compiled(facts, block, workload))
     return whole
 
 
@@ -29,7 +31,7 @@ def backward_bytes(facts: ModelFacts, block: Block, workload: Workload) -> float
     """Peak bytes per token of one layer's backward pass: what it saved and what it computes, its own checkpoint excluded."""
     saved = _attention_half(facts, block, workload) + _mlp_half(facts, block, workload)
     if workload.compiled:
-        saved = min(saved, _operands(facts, block, workload))
+        saved = min(saved, _compiled(facts, block, workload))
     whole = saved + _mlp_temporaries(facts, block, workload)
     attention = _attention_half(facts, block, workload) + _attention_temporaries(block, workload) + workload.residual_bytes * facts.hidden
     return max(whole, attention)
@@ -80,7 +82,35 @@ def _operands(facts: ModelFacts, block: Block, workload: Workload) -> float:
     first = block.mlp_width * (2 if block.gated else 1) * max(1, block.experts_per_token)
     attention = block.query_width + block.kv_width + block.kv_heads * block.value_dim + block.heads * block.value_dim
     scores = (4 + c) * block.heads * workload.sequence if workload.attention == "eager" else 4 * block.heads
-    return 2 * r * facts.hidden + c * (attention + first) + scores
+    return 2 * r * facts.hidden + c * (attention + first + _repeated(block, workload)) + scores
+
+
+def _compiled(facts: ModelFacts, block: Block, workload: Workload) -> float:
+    """What a compiled layer keeps: the results above, and what enters a matrix whose weight or adapter needs it for a gradient.
+
+    The compiler computes again what costs no product, but for what a product of the backward pass would have to read whole (torch 2.13,
+    functorch/partitioners.py; the tensors that the partitioned graphs of real layers save, full and LoRA, agree to the byte).
+    """
+    c, h, adapter = workload.compute_bytes, facts.hidden, workload.adapter
+    targets = block.matrices if adapter is None else lora_targets(block, adapter.targets)
+    entered = 0
+    for role in ("attention", "mlp"):
+        half = [matrix for matrix in targets if _half(matrix.role) == role]
+        routed = max(1, block.experts_per_token) if role == "mlp" else 1
+        entered += h * routed if any(not _leads_out(matrix.name, role) for matrix in half) else 0
+        ends = any(_leads_out(matrix.name, role) for matrix in half)
+        # Attention's result is kept anyhow; an adapter reads a copy of it.
+        entered += (block.mlp_width if role == "mlp" else block.heads * block.value_dim if adapter is not None else 0) if ends else 0
+    ranks = sum(adapter.rank_of(matrix.name) for matrix in targets) if adapter is not None else 0.0
+    dropped = _dropout_bytes(workload) * sum(matrix.d_in for matrix in targets) if adapter is not None else 0.0
+    return _operands(facts, block, workload) + c * (entered + ranks) + dropped
+
+
+def _repeated(block: Block, workload: Workload) -> int:
+    """Elements a token by which keys and values grow where they are copied to every query head."""
+    if not workload.repeats_keys:
+        return 0
+    return block.query_width - block.kv_width + (block.heads - block.kv_heads) * block.value_dim
 
 
 def _trained_norms(workload: Workload) -> bool:
@@ -121,6 +151,21 @@ def _input_copies(facts: ModelFacts, block: Block, workload: Workload, role: str
     return c * h * shared + ranks + dropped + _magnitude_bytes(block, workload, role)
 
 
+def _quantized_input(facts: ModelFacts, block: Block, workload: Workload, role: str) -> float:
+    """Inputs that products with quantized matrices keep where nothing else keeps the same tensor: an adapter reads it as it is unless it casts or drops.
+
+    What enters attention's last matrix is its result, which is kept anyhow.
+    """
+    adapter = workload.adapter
+    if not workload.quantized_inputs or workload.quantization == "none" or adapter is None:
+        return 0.0
+    shares = adapter.dropout == 0 and not (workload.autocast and adapter.parameter_bytes > workload.compute_bytes)
+    targeted = [matrix for matrix in lora_targets(block, adapter.targets) if _half(matrix.role) == role]
+    first = any(not _leads_out(matrix.name, role) for matrix in targeted) and shares
+    last = (any(_leads_out(matrix.name, role) for matrix in targeted) and shares) or role == "attention"
+    return workload.compute_bytes * ((0.0 if first else facts.hidden) + (0.0 if last else block.mlp_width))
+
+
 def _magnitude_bytes(block: Block, workload: Workload, role: str) -> float:
     """DoRA scales the base matrix' product and the adapter's by a trained magnitude, and keeps both for its gradient, of every target of a half."""
     if workload.adapter is None or not workload.adapter.magnitude:
@@ -150,9 +195,9 @@ def _attention_half(facts: ModelFacts, block: Block, workload: Workload) -> floa
     size = block.residual_dropouts * facts.hidden * (1.0 if workload.device == "cuda" else float(c))
     size += max(1, block.norms // 2) * _norm(facts, block, workload) + _input_copies(facts, block, workload, "attention")
     # An explicit mask or eager attention repeats keys and values to the number of query heads.
-    repeated = workload.attention == "eager" or (workload.attention == "sdpa" and workload.masked)
+    repeated = workload.attention == "eager" or workload.repeats_keys or (workload.attention == "sdpa" and workload.masked)
     keys_and_values = q + out if repeated else kv + block.kv_heads * block.value_dim
-    size += c * (q + keys_and_values)
+    size += c * (q + keys_and_values + (q + kv if block.fused_heads else 0) + block.other_saved) + _quantized_input(facts, block, workload, "attention")
     if block.head_norms:
         size += (4 + ((4 if block.fp32_normed else c) if _trained_norms(workload) else 0)) * (q + kv)
     if workload.attention == "eager":
@@ -182,7 +227,7 @@ def _mlp_half(facts: ModelFacts, block: Block, workload: Workload) -> float:
         # While the MLP runs backward, one piece of what it would keep is alive beside its input.
         whole = replace(workload, mlp_pieces=1)
         return _mlp_kept(facts, block, workload) + _mlp_half(facts, block, whole) / workload.mlp_pieces
-    size = norms * _norm(facts, block, workload) + _input_copies(facts, block, workload, "mlp")
+    size = norms * _norm(facts, block, workload) + _input_copies(facts, block, workload, "mlp") + _quantized_input(facts, block, workload, "mlp")
     # Gated: gate, up and activated gate; plain: the activation's input alone. The product that enters the last matrix comes on top when that is trained.
     copies = (2 if {"glu", "lora_mlp"} & workload.fused else 3) if block.gated else block.activation_copies
     size += c * ff * copies

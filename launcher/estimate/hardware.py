@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from launcher.estimate.gpus import Gpu, GpuCount
-from launcher.estimate.recipe_step import Place
+from launcher.estimate.place import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

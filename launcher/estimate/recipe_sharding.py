@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from launcher.estimate.workload import Sharding, ShardingKind
 
 if TYPE_CHECKING:
-    from launcher.estimate.recipe_step import Place
+    from launcher.estimate.place import Place
     from runtime.config.schema import TrainingConfig
 
 

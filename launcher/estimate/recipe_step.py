@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from launcher.estimate.facts import ModelFacts
-from launcher.estimate.optimizer_kinds import is_modelled
+from launcher.estimate.place import Place
 from launcher.estimate.recipe_adapter import adapter_of
+from launcher.estimate.recipe_answers import GENERATING, colocated_share, divergence_weight, generated_rows
+from launcher.estimate.recipe_gaps import not_modelled
 from launcher.estimate.recipe_sharding import context_parallel, sharding_of, tensor_parallel
 from launcher.estimate.trained_share import passive_layers, trained_share
 from launcher.estimate.workload import Attention, Checkpointing, Fused, Loss, Quantization, Workload
@@ -17,29 +19,11 @@ if TYPE_CHECKING:
     from runtime.config.schema import TrainingConfig
 
 PAIRED = ("dpo", "ipo", "orpo", "simpo", "cpo")
-# Architectures whose activations agree with the live tensors of real steps; others are counted by the same rules, unchecked.
-CHECKED = frozenset(
-    {
-        "llama",
-        "mistral",
-        "ministral",
-        "qwen2",
-        "qwen3",
-        "gemma",
-        "gemma3",
-        "gemma3_text",
-        "phi",
-        "gpt_neox",
-        "starcoder2",
-        "olmo2",
-    }
-)
 PROJECTED_RANK = 128
 """Rank of GaLore's and APOLLO's projections where `optim_args` names none (transformers trainer_optimizer.py)."""
 CHUNKS = 8
 """Parts of the chunked loss where the recipe names none (runtime.training.losses.choice)."""
 WITH_REFERENCE = ("dpo", "ipo", "kto")
-GENERATING = ("grpo", "gdpo", "rloo")
 # These use up each gradient inside the backward pass (their packages' documentation; transformers' names).
 STEPS_IN_BACKWARD = frozenset(
     {
@@ -51,15 +35,6 @@ STEPS_IN_BACKWARD = frozenset(
         "apollo_adamw_layerwise",
     }
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """What a step runs on: so many GPUs, or the CPU of one machine."""
-
-    device: Literal["cuda", "cpu"] = "cuda"
-    gpus: int = 1
-    bf16: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +82,7 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
         sequence=sequence,
         pairs=2 if rl in PAIRED or config.reward_model else 1,
         reference_model=adapter is None
-        and ((rl in WITH_REFERENCE and not config.precompute_ref_log_probs) or (rl in GENERATING and _beta(config) > 0)),
+        and ((rl in WITH_REFERENCE and not config.precompute_ref_log_probs) or (rl in GENERATING and divergence_weight(config) > 0)),
         accumulation=accumulation,
         checkpointing=_checkpointing(config),
         attention=attention,
@@ -125,17 +100,15 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
         mlp_pieces=_mlp_pieces(config, facts, sequence),
         context_parallel=context_parallel(config, place),
         tensor_parallel=tensor_parallel(config, place),
-        generated=_generated(config, rl),
+        generated=generated_rows(config, rl, micro * accumulation),
         gradient_means=config.grokfast_alpha is not None or config.grokfast_lamb is not None,
-        colocated_share=_colocated(config, rl),
+        colocated_share=colocated_share(config, rl),
         steps_in_backward=_optimizer(config) in STEPS_IN_BACKWARD,
         device=place.device,
         foreach=place.device == "cuda",
     )
     method = _method(config, quantization)
-    return RecipeStep(
-        workload=workload, method=method, assumptions=tuple(assumptions), not_modelled=_not_modelled(config, facts, workload)
-    )
+    return RecipeStep(workload=workload, method=method, assumptions=tuple(assumptions), not_modelled=not_modelled(config, facts, workload))
 
 
 def _optimizer(config: TrainingConfig) -> str:
@@ -262,52 +235,5 @@ def _evaluated_length(config: TrainingConfig, sequence: int) -> int | None:
     return min(int(named), sequence) if sequence < int(config.sequence_len) and not config.test_datasets else int(named)
 
 
-def _generated(config: TrainingConfig, rl: str) -> int:
-    """Rows the trained model answers at once by itself: those of all micro batches of an optimizer step (trl, `steps_per_generation`). vLLM holds its own."""
-    if rl not in (*GENERATING, "ebft") or (config.trl is not None and config.trl.use_vllm):
-        return 0
-    micro, accumulation = _batch(config)
-    return micro * accumulation
-
-
-def _beta(config: TrainingConfig) -> float:
-    named = config.rl_beta if config.rl_beta is not None else config.trl.beta if config.trl is not None else None
-    return float(named or 0.0)
-
-
-def _colocated(config: TrainingConfig, rl: str) -> float:
-    """Share of the card that vLLM takes beside the trainer. Asleep it gives its memory back while the model trains."""
-    trl = config.trl
-    if rl not in GENERATING or trl is None or not trl.use_vllm or trl.vllm_mode != "colocate" or trl.vllm_enable_sleep_mode:
-        return 0.0
-    return float((config.vllm.gpu_memory_utilization if config.vllm is not None else None) or 0.9)
-
-
 def _evaluates(config: TrainingConfig) -> bool:
     return bool(config.val_set_size or config.test_datasets) and config.eval_strategy != "no"
-
-
-def _not_modelled(config: TrainingConfig, facts: ModelFacts, workload: Workload) -> tuple[str, ...]:
-    """What the recipe sets and the figures leave out, each with the direction it moves them."""
-    said = list(facts.notes)
-    if facts.model_type not in CHECKED:
-        said.append(
-            f"activations of {facts.model_type} models follow general rules and are not checked against real steps: up to half more on top"
-        )
-    if not is_modelled(workload.optimizer):
-        said.append(f"optimizer {workload.optimizer}: counted as AdamW, the most it can need")
-    for option, effect in {
-        "torch_compile": "compiling needs more for a moment; graph breaks keep more activations than counted",
-        "fp8": "fp8 copies of weights and activations",
-        "relora": "merging needs a moment's copy of the weights",
-        "qat": "fake quantization keeps more activations",
-        "peft_layer_replication": "repeated layers keep activations and adapters of their own",
-        "layer_offloading": "frozen layers wait in host memory: less than shown",
-        "quantize_moe_experts": "experts are held in 4 bit: less than shown",
-    }.items():
-        value = getattr(config, option, None)
-        if value and (value is True or value != 1):
-            said.append(f"{option}: {effect}")
-    if facts.quantized and workload.quantization == "none":
-        said.append(f"the checkpoint is stored in {facts.quantized}: counted as loaded in {8 * workload.weight_bytes} bit")
-    return tuple(said)

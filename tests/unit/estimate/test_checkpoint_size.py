@@ -8,7 +8,8 @@ import pytest
 
 from launcher.estimate.checkpoint_size import checkpoint_gb, final_gb
 from launcher.estimate.model_source import find_model
-from launcher.estimate.recipe_step import Place, step_of
+from launcher.estimate.place import Place
+from launcher.estimate.recipe_step import step_of
 from runtime.config.schema import TrainingConfig
 
 LORA = {"adapter": "lora", "lora_r": 16, "lora_alpha": 32, "lora_target_linear": True}

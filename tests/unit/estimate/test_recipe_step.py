@@ -4,7 +4,8 @@ import pytest
 
 from launcher.estimate.architectures import facts_from_config
 from launcher.estimate.known_models import known_config
-from launcher.estimate.recipe_step import Place, RecipeStep, step_of
+from launcher.estimate.place import Place
+from launcher.estimate.recipe_step import RecipeStep, step_of
 from runtime.config.schema import TrainingConfig
 
 FACTS = facts_from_config(known_config("meta-llama/Llama-3.1-8B") or {})
