@@ -19,11 +19,12 @@ from runtime.events import EventLog
 from runtime.model.network import go_offline_if_alone
 from runtime.plugins.hooks import hooks_of
 from runtime.publish.card import Facts
+from runtime.training.bringing import bring_start
 from runtime.training.cadence import Cadence, cadence_of
 from runtime.training.failure import explain
 from runtime.training.folder import RunFolder, claimed, write_config
 from runtime.training.job import Job, Surroundings
-from runtime.training.nodes import Nodes, bring_start
+from runtime.training.nodes import Nodes
 from runtime.training.preemption.watching import watching
 from runtime.training.processes import Rank, read_verdict, write_verdict
 from runtime.training.progress import Progress, duration
