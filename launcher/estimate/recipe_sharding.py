@@ -99,9 +99,10 @@ def _of_file(path: str, assumptions: list[str]) -> dict[str, Any]:
         named = re.search(r"zero_?([123])", path)
         stage = int(named[1]) if named else 2
         assumptions.append(f"DeepSpeed ZeRO stage {stage}, " + ("by the name of its file" if named else "as its file cannot be read here"))
+        # The reference's own files: zero3_bf16_cpuoffload_params.json moves the weights alone, …_all.json the optimizer too.
         offload = {"device": "cpu"}
-        beside: dict[str, Any] = {"offload_optimizer": offload} if "offload" in path else {}
-        if stage == 3 and re.search(r"offload_(all|param)", path):
-            beside["offload_param"] = offload
+        beside = {"offload_param": offload} if stage == 3 and re.search(r"offload_(all|param)", path) else {}
+        if "offload" in path and "offload_param" not in path:
+            beside["offload_optimizer"] = offload
         return {"zero_optimization": {"stage": stage} | beside}
     return read if isinstance(read, dict) else {}

@@ -334,7 +334,7 @@ def _check(section: BaseModel, name: str, path: Path) -> Iterator[Finding]:
             code="unsupported",
             path=path,
             message=f"'{dotted(path)}' is known, not supported here yet",
-            fix="Remove it: it would have no effect.",
+            fix="Remove it: training here would not act on it.",
         )
     elif effect.kind == "internal" and name not in _ALWAYS_SO:
         yield Finding(
