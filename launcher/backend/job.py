@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,12 @@ class Job:
     """What rented machines cost, for those who rent."""
     disk_gb: int | None = None
     """Room the run needs on a rented machine, GB; None where it is not known."""
+    sweep: str | None = None
+    """The name that the runs of one grid share."""
+    values: Mapping[str, str] = field(default_factory=dict)
+    """What this run of a sweep has of each varied option, as it was written."""
+    after: str | None = None
+    """The run on the same machine whose end this one waits for."""
 
 
 def settled(config: TrainingConfig, *, run: str, cwd: Path) -> TrainingConfig:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from launcher.backend.bounds import UNCHANGED, Bounds
 from launcher.backend.job import Job
 from launcher.state.outputs import CheckpointFolder
 from launcher.state.progress import Progress
@@ -102,8 +103,12 @@ class Backend(Protocol):
         """Ask the run to stop at its next step boundary and seal; returns at once. A run without a supervisor is stopped before this returns."""
         ...
 
-    def resume(self, run: str) -> RunRecord:
-        """Start a run that is not at work again, from its newest sealed checkpoint."""
+    def resume(self, run: str, bounds: Bounds = UNCHANGED) -> RunRecord:
+        """Start a run that is not at work again, from its newest sealed checkpoint, under new limits where `bounds` has any."""
+        ...
+
+    def release(self, run: str) -> None:
+        """Give back at once what a run that has ended still holds; nothing for one that is at work."""
         ...
 
     def bill(self, run: str) -> list[str]:

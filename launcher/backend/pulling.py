@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.state.outputs import final_folder
@@ -12,7 +12,7 @@ from launcher.state.refusals import refusal
 from runtime.checkpoint.fetching import copy_sealed
 from runtime.checkpoint.layout import CHECKPOINTS, FINAL, MANIFEST, MERGED, WEIGHTS, step_folder
 from runtime.checkpoint.manifest import DAMAGE, Kind, Manifest, is_sealed, read_manifest, verify
-from runtime.checkpoint.patience import Patience
+from runtime.checkpoint.patience import SHORT, Patience
 from runtime.checkpoint.staging import drop_staging, new_staging
 from runtime.checkpoint.store import open_store
 from runtime.checkpoint.stored import RunStore
@@ -63,6 +63,15 @@ def available(record: RunRecord) -> tuple[Available, ...]:
                 _note(found, stored, place.url(name))
     order = {kind: rank for rank, kind in enumerate(("checkpoint", "weights", "final", "merged"))}
     return tuple(sorted(found.values(), key=lambda one: (order[one.kind], one.step)))
+
+
+def newest_stored(record: RunRecord) -> int:
+    """Step of the newest sealed checkpoint in the run's storage, -1 when there is none. Raises UserError when the store cannot be reached."""
+    place = _place(record)
+    if place is None:
+        return -1
+    steps = replace(place, patience=SHORT).patiently(place.steps)
+    return max((step for step, has_manifest in steps.items() if has_manifest), default=-1)
 
 
 def _note(found: dict[tuple[Kind, int], Available], manifest: Manifest, source: str) -> None:

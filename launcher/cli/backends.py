@@ -59,20 +59,46 @@ def backend_of(name: str, *, storage: str | None = None, quiet: bool = False) ->
     return (sky_backend(quiet=quiet) if _is_rented(folder) else local_backend(quiet=quiet)), folder.run
 
 
+def sweep_of(name: str, *, storage: str | None = None, quiet: bool = False) -> tuple[Backend, list[str]] | None:
+    """The runs of the sweep `name`, in their order, with the backend that runs them; None when no sweep known here, or in `storage`, is called so."""
+    root = state_root()
+    if (root / "runs" / name).is_dir():
+        return None
+    rented = sky_backend(quiet=quiet) if storage is not None else None
+    if rented is not None and storage is not None:
+        _adopt_all(rented, storage, beginning=f"{name}-")
+    found = []
+    for folder in list_runs(root):
+        try:
+            record = folder.record()
+        except UserError:
+            continue
+        if record.sweep == name:
+            found.append(record)
+    if not found:
+        return None
+    backend: Backend = local_backend(quiet=quiet) if found[0].backend == "local" else rented or sky_backend(quiet=quiet)
+    return backend, [record.run for record in sorted(found, key=lambda record: (record.created, record.run))]
+
+
 def known_statuses(*, storage: str | None = None) -> list[RunStatus]:
     """Every run this computer knows, the newest first; with `storage`, those found there too. A storage that does not answer shows what was last known."""
-    root = state_root()
     rented = sky_backend(quiet=True) if storage is not None or knows_rented() else None
     if rented is not None and storage is not None:
-        known = {folder.run for folder in list_runs(root)}
-        for run in stored_runs(rented.stores(storage)):
-            if run not in known:
-                rented.adopt(storage, run)
+        _adopt_all(rented, storage)
     local = local_backend()
     found = [local.status(record.run) for record in local.runs() if record.backend == local.name]
     if rented is not None:
         found += [_status_or_record(rented, record) for record in rented.runs()]
     return sorted(found, key=lambda status: status.record.created, reverse=True)
+
+
+def _adopt_all(rented: SkyBackend, storage: str, *, beginning: str = "") -> None:
+    """Make the runs of a storage known here whose names begin so."""
+    known = {folder.run for folder in list_runs(state_root())}
+    for run in stored_runs(rented.stores(storage)):
+        if run not in known and run.startswith(beginning):
+            rented.adopt(storage, run)
 
 
 def _status_or_record(backend: Backend, record: RunRecord) -> RunStatus:

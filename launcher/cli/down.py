@@ -22,14 +22,19 @@ def down(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Free everything a run holds: its processes and half-written files, with --delete its results too."""
+    """Free everything a run, or a sweep, holds: its processes and half-written files, with --delete its results too."""
     from launcher.backend.protocol import ACTIVE
-    from launcher.cli.backends import backend_of
+    from launcher.cli.backends import backend_of, sweep_of
     from launcher.cli.confirm import confirm
     from launcher.cli.output import emit_json, note, say
     from launcher.show.problems import render_problems
     from runtime.config.problem import UserError
 
+    if (sweep := sweep_of(run, storage=storage)) is not None:
+        from launcher.cli.down_sweep import down_sweep
+
+        down_sweep(run, *sweep, delete=delete, yes=yes, no_input=no_input or as_json, as_json=as_json)
+        return
     backend, name = backend_of(run, storage=storage)
     try:
         record = backend.look(name)

@@ -18,15 +18,20 @@ def metrics(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Draw loss, learning rate, speed and memory of a run; steps repeated after a resume count once."""
+    """Draw loss, learning rate, speed and memory of a run, or the losses of a sweep's runs; steps repeated after a resume count once."""
     import shutil
 
-    from launcher.cli.backends import backend_of
+    from launcher.cli.backends import backend_of, sweep_of
     from launcher.cli.output import emit_json, note, say
     from launcher.show.curves import curves_of, draw, save_png
     from launcher.state.refusals import refusal
     from runtime.config.problem import UserError
 
+    if (sweep := sweep_of(run, storage=storage)) is not None:
+        from launcher.cli.metrics_sweep import metrics_sweep
+
+        metrics_sweep(run, *sweep, png=png, as_json=as_json)
+        return
     backend, name = backend_of(run, storage=storage)
     curves = curves_of(backend.events(name).new())
     if png is not None and curves:

@@ -21,7 +21,13 @@ def new(
         typer.Option("--dataset", help="A file or folder, or a dataset on the Hub. Default: a small public one.", show_default=False),
     ] = None,
     gpus: Annotated[
-        str | None, typer.Option("--gpus", metavar="KIND:COUNT", help="Make the batch fit these, such as L40S:1.", show_default=False)
+        str | None,
+        typer.Option(
+            "--gpus",
+            metavar="KIND:COUNT",
+            help="Make it fit these, such as L40S:1: how they share the work, and the batch.",
+            show_default=False,
+        ),
     ] = None,
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines with those GPUs.")] = 1,
     sets: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Write a value into the recipe.")] = None,
@@ -70,7 +76,7 @@ def new(
     if output is not None:
         output.write_text(made.text, encoding="utf-8")
         note(f"wrote {output}" + (f", and {schema} for editors to complete and check it from" if is_new else ""))
-    warnings = [*made.warnings, *_too_large(made.estimate)]
+    warnings = [*made.warnings, *_tight(made.estimate)]
     if as_json:
         data = {
             "family": family,
@@ -105,17 +111,17 @@ def _check_words(output: Path | None, *, force: bool, gpus: str | None, nodes: i
         raise UserError(problems)
 
 
-def _too_large(made: Estimate | None) -> list[Problem]:
+def _tight(made: Estimate | None) -> list[Problem]:
     from runtime.config.problem import Problem
 
-    if made is None or made.memory.verdict != "does-not-fit":
+    if made is None or made.memory.verdict != "tight":
         return []
-    needed, card = made.memory.held.value, made.memory.capacity_gib
+    held, card = made.memory.held, made.memory.capacity_gib
     return [
         Problem(
-            code="does-not-fit",
+            code="tight",
             place=f"--gpus {made.hardware.name}",
-            message=f"a GPU must hold about {needed:.1f} GiB, and one of these has {card:.1f}",
-            fix="`launcher estimate` with the recipe alone shows which GPUs are large enough; qlora needs the least, and shorter rows need less.",
+            message=f"a GPU must hold {held.low:.1f} to {held.high:.1f} GiB, and one of these has {card:.1f}: it may run out of memory",
+            fix="Shorter rows need less: `--set sequence_len=1024`.",
         )
     ]

@@ -37,7 +37,7 @@ def render(
 ) -> None:
     """Print the plain training config of a recipe, or its SkyPilot task."""
     from launcher.cli.output import emit_json, note_problems, say
-    from launcher.cli.targets import flag_overrides
+    from launcher.cli.targets import first_kind, flag_overrides
     from launcher.estimate.target_facts import template_target
     from launcher.recipe.load import load_recipe
     from launcher.recipe.template import read_variables
@@ -57,14 +57,14 @@ def render(
     if task and gpus is not None:
         given += flag_overrides({"gpus": gpus})
     checked = load_recipe(
-        file, sets=[*(sets or []), *given], variables=read_variables(variables or []), target=template_target(gpus)
+        file, sets=[*(sets or []), *given], variables=read_variables(variables or []), target=template_target(first_kind(gpus))
     ).checked
     if checked.config is None:
         raise UserError(checked.errors)
     if task:
         from launcher.cli.task_text import task_of
 
-        text = task_of(checked.config, recipe=str(file))
+        text = task_of(checked.config, recipe=str(file), document=checked.document)
     else:
         text = dump_yaml(checked.config)
     if as_json:

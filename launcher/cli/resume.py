@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from launcher.cli.completing import run_names
+
+if TYPE_CHECKING:
+    from launcher.backend.protocol import RunStatus
 
 
 def resume(
@@ -16,16 +19,51 @@ def resume(
     storage: Annotated[
         str | None, typer.Option(help="Where to look for a run that was started on another computer; it is known here from then on.")
     ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="New cap on all the run costs, in USD; what it has cost already counts. Unset: the recipe's."),
+    ] = None,
+    max_hours: Annotated[
+        float | None, typer.Option(min=0.001, help="Stop at a sealed checkpoint after so many hours from now on. Unset: the recipe's.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Go on from a run's newest sealed checkpoint. `launch.max_hours` counts anew."""
+    """Go on from a run's newest sealed checkpoint. The cap on hours counts anew, the one on money goes on counting."""
+    from launcher.backend.bounds import Bounds
     from launcher.cli.backends import backend_of
     from launcher.cli.output import note
     from launcher.cli.watching import finish
 
     backend, name = backend_of(run, storage=storage, quiet=quiet)
-    step = max((checkpoint.step for checkpoint in backend.status(name).checkpoints if checkpoint.sealed), default=-1)
-    backend.resume(name)
+    before = backend.status(name)
+    origin = _origin(before)
+    backend.resume(name, Bounds(max_cost_usd=max_cost, max_hours=max_hours))
     if not quiet:
-        note(f"{name}: going on from " + (f"the checkpoint of step {step}" if step >= 0 else "the start, as no checkpoint is sealed"))
+        note(f"{name}: going on from {origin}")
+        if words := _money(before, max_cost):
+            note(f"  {words}")
     return finish(backend, name, command="resume", detach=detach, quiet=quiet, as_json=as_json)
+
+
+def _origin(before: RunStatus) -> str:
+    """Where the run goes on: as the run itself will find it, in its output folder or its storage."""
+    from launcher.backend.pulling import newest_stored
+    from runtime.config.problem import UserError
+
+    step = max((checkpoint.step for checkpoint in before.checkpoints if checkpoint.sealed), default=-1)
+    try:
+        step = max(step, newest_stored(before.record))
+    except UserError:
+        known = f"the checkpoint of step {step}, or " if step >= 0 else ""
+        return f"{known}the newest in its storage, which cannot be read from here"
+    return f"the checkpoint of step {step}" if step >= 0 else "the start, as no checkpoint is sealed"
+
+
+def _money(before: RunStatus, max_cost: float | None) -> str:
+    """What the run has cost, and what a new cap leaves it."""
+    if before.spent is None:
+        return "this machine costs nothing, so a cap on money changes nothing" if max_cost is not None else ""
+    if before.spent.usd is None:
+        return f"no price is known, so the cap of ${max_cost:,.2f} cannot be kept" if max_cost is not None else ""
+    left = f", of ${max_cost:,.2f} ${max_cost - before.spent.usd:,.2f} are left" if max_cost is not None else ""
+    return f"${before.spent.usd:,.2f} spent so far{left}"

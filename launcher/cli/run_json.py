@@ -24,6 +24,8 @@ def run_data(status: RunStatus) -> dict[str, Any]:
             {"step": checkpoint.step, "path": str(checkpoint.path), "sealed": checkpoint.sealed} for checkpoint in status.checkpoints
         ],
         "resumes": record.resumes,
+        "sweep": record.sweep,
+        "values": record.values,
         "recipe": record.recipe,
         "backend": record.backend,
         "created": record.created,

@@ -17,15 +17,20 @@ def stop(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Stop a run at a sealed checkpoint, from which `launcher resume` goes on."""
+    """Stop a run, or all runs of a sweep, at a sealed checkpoint, from which `launcher resume` goes on."""
     import time
 
     from launcher.backend.protocol import ACTIVE
-    from launcher.cli.backends import backend_of
+    from launcher.cli.backends import backend_of, sweep_of
     from launcher.cli.output import emit_json, note, say
     from launcher.cli.run_json import run_data
     from launcher.show.runs import advice_for
 
+    if (sweep := sweep_of(run, storage=storage)) is not None:
+        from launcher.cli.stop_sweep import stop_sweep
+
+        stop_sweep(run, *sweep, wait=wait, as_json=as_json)
+        return
     backend, name = backend_of(run, storage=storage)
     before = backend.look(name).state
     if before in (*ACTIVE, "lost", "orphaned"):
@@ -33,6 +38,7 @@ def stop(
         backend.stop(name)
     while wait and backend.look(name).state in ACTIVE:
         time.sleep(0.1)
+    backend.release(name)
     status = backend.status(name)
     record = status.record
     if as_json:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from launcher.task.scalars import scalar
 from runtime.config.problem import ExitCode, Problem, UserError
 
 if TYPE_CHECKING:
@@ -19,8 +19,18 @@ _FLAG_NAMES = {"max_cost_usd": "--max-cost", "spot": "--spot"}
 
 def flag_overrides(flags: Mapping[str, Flag]) -> list[str]:
     """The flags that were given as `launch.key=value` overrides, which win over the recipe."""
-    # A JSON text is also the YAML of the value, so `--name 007` stays a text.
-    return [f"launch.{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
+    # Quoted, so that `--name 007` stays a text.
+    return [f"launch.{key}={scalar(_any_of(key, value))}" for key, value in flags.items() if value is not None]
+
+
+def first_kind(gpus: Flag) -> str | None:
+    """The first of the kinds that `--gpus A100:8,H100:8` allows, which a template is rendered for."""
+    return gpus.partition(",")[0] if isinstance(gpus, str) else None
+
+
+def _any_of(key: str, value: Flag) -> Flag | list[str]:
+    several = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) and key in ("gpus", "region") else []
+    return several if len(several) > 1 else value
 
 
 def check_local(launch: LaunchConfig, flags: Mapping[str, Flag]) -> list[Problem]:
@@ -28,7 +38,7 @@ def check_local(launch: LaunchConfig, flags: Mapping[str, Flag]) -> list[Problem
     be: a flag is meant now, a recipe may be written for elsewhere."""
     meant = {
         "nodes": launch.nodes > 1,
-        "region": launch.region is not None,
+        "region": bool(launch.regions),
         "spot": bool(launch.spot),
         "image": launch.image is not None,
     }

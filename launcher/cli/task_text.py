@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from runtime.config.document import Document
     from runtime.config.schema import TrainingConfig
 
 
-def task_of(config: TrainingConfig, *, recipe: str) -> str:
+def task_of(config: TrainingConfig, *, recipe: str, document: Document | None = None) -> str:
     """The task as YAML that plain SkyPilot runs, with local files as file mounts. The wheel it installs on a bare machine is left in the launcher's state folder.
 
     Raises UserError when the recipe names no GPUs, no storage, or a folder of this machine as its storage.
     """
     from launcher.backend.job import settled
-    from launcher.backend.sky.machine import check_storage
+    from launcher.backend.sky.required_storage import check_storage
     from launcher.plan.prices import price_file, read_prices
     from launcher.plan.target import target_of
     from launcher.recipe.template_folders import template_folders
@@ -36,6 +37,7 @@ def task_of(config: TrainingConfig, *, recipe: str) -> str:
     if (target := target_of(launch)) is not None and not target.is_local:
         import time
 
+        from launcher.plan.lessons import lessons_from
         from launcher.plan.plan import make_plan
 
         plan = make_plan(
@@ -46,6 +48,8 @@ def task_of(config: TrainingConfig, *, recipe: str) -> str:
             environment=os.environ,
             now=time.time(),
             prices=read_prices(price_file(os.environ)),
+            lessons=lessons_from(state_root(os.environ)),
+            document=document,
             refuse=False,
         )
     made = make_task(

@@ -14,17 +14,22 @@ def up(
         str | None,
         typer.Option(help="Where to run: `local` is this machine, `aws`, `gcp`, `lambda`, `slurm` … a cloud of SkyPilot; any without it."),
     ] = None,
-    gpus: Annotated[str | None, typer.Option(help="GPU kind and count, `A100-80GB:8`.")] = None,
+    gpus: Annotated[str | None, typer.Option(help="GPU kind and count, `A100-80GB:8`; several with commas, of which any will do.")] = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="Number of machines.")] = None,
-    region: Annotated[str | None, typer.Option(help="Region of the cloud.")] = None,
+    region: Annotated[str | None, typer.Option(help="Region of the cloud; several with commas, of which any will do.")] = None,
     spot: Annotated[bool | None, typer.Option("--spot/--on-demand", help="Interruptible machines, or not.", show_default=False)] = None,
     storage: Annotated[str | None, typer.Option(help="Where sealed checkpoints and the final model go too: a folder or URL.")] = None,
     image: Annotated[str | None, typer.Option(help="Container image of the runtime.")] = None,
-    max_cost: Annotated[float | None, typer.Option(help="Stop at a sealed checkpoint before the run costs more, in USD.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="Stop at a sealed checkpoint before the run, or all runs of a sweep together, cost more, in USD.")
+    ] = None,
     max_hours: Annotated[float | None, typer.Option(help="Stop at a sealed checkpoint after so many hours.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run; a random one by default.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run or the sweep; a random one by default.")] = None,
     sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE[,VALUE]", help="Lay a value over the recipe, or several for a run of each; may be repeated."
+        ),
     ] = None,
     variables: Annotated[
         list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="A variable of a recipe that is a template.")
@@ -42,20 +47,26 @@ def up(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only say how it ended.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Plan, confirm and run a recipe. The exit code is the run's."""
+    """Plan, confirm and run a recipe. The exit code is the run's.
+
+    An option with several values, `--set learning_rate=1e-4,2e-4`, makes a run of each: a sweep.
+    """
     import os
 
     from launcher.backend.chaos import check_chaos
-    from launcher.backend.local.child_environment import check_secrets
     from launcher.backend.protocol import Backend
     from launcher.cli.backends import local_backend, sky_backend
     from launcher.cli.confirm import confirm
     from launcher.cli.deciding import decide
-    from launcher.cli.output import emit_json, note, note_problems, say
+    from launcher.cli.needs import check_needs
+    from launcher.cli.output import note, note_problems
+    from launcher.cli.request import Request
+    from launcher.cli.showing import show_plan
     from launcher.cli.targets import is_here
+    from launcher.cli.up_sweep import up_sweep
     from launcher.cli.watching import finish
-    from runtime.config.problem import ExitCode, UserError
-    from runtime.config.secrets import check_hub_token, wanted_secrets
+    from launcher.plan.lock import is_lock, is_sweep_lock
+    from launcher.recipe.grid import read_grid
 
     flags = {
         "cloud": cloud,
@@ -69,29 +80,23 @@ def up(
         "max_hours": max_hours,
         "name": name,
     }
-    decision = decide(file, flags=flags, sets=sets or (), variables=variables or (), chaos=check_chaos(chaos or ()), environment=os.environ)
+    request = Request(
+        file=file,
+        flags=flags,
+        environment=os.environ,
+        sets=tuple(sets or ()),
+        variables=tuple(variables or ()),
+        chaos=check_chaos(chaos or ()),
+    )
+    grid = None if is_lock(file) else read_grid(request.sets)
+    if is_sweep_lock(file) or (grid is not None and grid.is_sweep):
+        return up_sweep(request, grid, dry_run=dry_run, detach=detach, yes=yes, no_input=no_input, quiet=quiet, as_json=as_json)
+    decision = decide(request)
     note_problems(decision.warnings, kind="warning")
     here = is_here(decision.job.config.launch)
-    if here:
-        check_secrets(decision.job.config.launch.secrets, os.environ)
-        check_hub_token(decision.job.config, os.environ)
-    else:
-        from launcher.backend.sky.machine import check_storage
-
-        # What is stored on this machine alone serves no other.
-        check_secrets(wanted_secrets(decision.job.config), os.environ)
-        check_storage(decision.job.config.launch.storage)
-    if dry_run and as_json:
-        emit_json("up", dict(decision.plan), warnings=decision.warnings, problems=decision.refusals)
-        return ExitCode.REFUSED if decision.refusals else ExitCode.OK
-    if dry_run:
-        say(decision.screen)
-    elif not quiet:
-        note(decision.screen)
-    if decision.refusals:
-        raise UserError(decision.refusals, exit_code=ExitCode.REFUSED)
-    if dry_run:
-        return ExitCode.OK
+    check_needs(decision.job.config, os.environ)
+    if (code := show_plan(decision, command="up", dry_run=dry_run, quiet=quiet, as_json=as_json)) is not None:
+        return code
     confirm("start this run?", yes=yes, no_input=no_input or as_json)
     backend: Backend = local_backend(quiet=quiet) if here else sky_backend(quiet=quiet)
     record = backend.submit(decision.job)

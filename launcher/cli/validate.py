@@ -119,7 +119,8 @@ def _fix(file: Path, variables: dict[str, Any]) -> None:
     from runtime.config.problem import UserError
 
     try:
-        warnings = load_recipe(file, variables=variables).checked.warnings
+        # What it extends is another file, and stays as it is.
+        warnings = [found for found in load_recipe(file, variables=variables).checked.warnings if found.file == str(file)]
     except UserError:  # the check that follows says what is wrong with it
         return
     text = file.read_bytes().decode("utf-8")  # as bytes, so that Windows line ends stay

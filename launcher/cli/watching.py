@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from launcher.backend.protocol import ACTIVE, Backend, RunStatus
 from launcher.cli.output import emit_json, note, note_problems, say
 from launcher.cli.run_json import run_data
-from launcher.show.runs import last_words
+from launcher.show.runs import advice_for, last_words
 from runtime.config.problem import ExitCode, Problem
 
 
@@ -16,8 +16,9 @@ def finish(backend: Backend, run: str, *, command: str, detach: bool, quiet: boo
     """The run's exit code, or 0 when it was left running."""
     if not detach and _watched(backend, run, quiet=quiet or as_json) == "ended":
         status = backend.status(run)
+        backend.release(run)
         _say_end(backend, status, command=command, quiet=quiet, as_json=as_json, warnings=warnings)
-        return _exit_code(status)
+        return exit_code_of(status)
     if as_json:
         emit_json(command, run_data(backend.status(run)), warnings=warnings)
     else:
@@ -40,7 +41,7 @@ def _watched(backend: Backend, run: str, *, quiet: bool) -> str:
 
 
 def _say_end(backend: Backend, status: RunStatus, *, command: str, quiet: bool, as_json: bool, warnings: Sequence[Problem]) -> None:
-    problems = _problems(status)
+    problems = problems_of(status)
     if as_json:
         emit_json(command, run_data(status), warnings=warnings, problems=problems)
         note_problems(problems)
@@ -57,7 +58,8 @@ def _say_end(backend: Backend, status: RunStatus, *, command: str, quiet: bool, 
     say(last_words(status))
 
 
-def _problems(status: RunStatus) -> list[Problem]:
+def problems_of(status: RunStatus) -> list[Problem]:
+    """Why a run that has ended is not done."""
     record = status.record
     if record.state == "done" or record.state in ACTIVE:
         return []
@@ -67,12 +69,13 @@ def _problems(status: RunStatus) -> list[Problem]:
             code=codes.get(record.state, record.state),
             message=record.message or f"the run is {record.state}",
             place=record.run,
-            fix=f"launcher logs {record.run}",
+            fix=advice_for(record),
         )
     ]
 
 
-def _exit_code(status: RunStatus) -> int:
+def exit_code_of(status: RunStatus) -> int:
+    """The exit code of a run that has ended."""
     record = status.record
     if record.state in ("lost", "orphaned"):
         return ExitCode.INTERRUPTED

@@ -157,7 +157,7 @@ def _quantized_input(facts: ModelFacts, block: Block, workload: Workload, role: 
     What enters attention's last matrix is its result, which is kept anyhow.
     """
     adapter = workload.adapter
-    if not workload.quantized_inputs or workload.quantization == "none" or adapter is None:
+    if not workload.early_quantization or workload.quantization == "none" or adapter is None:
         return 0.0
     shares = adapter.dropout == 0 and not (workload.autocast and adapter.parameter_bytes > workload.compute_bytes)
     targeted = [matrix for matrix in lora_targets(block, adapter.targets) if _half(matrix.role) == role]
@@ -197,7 +197,9 @@ def _attention_half(facts: ModelFacts, block: Block, workload: Workload) -> floa
     # An explicit mask or eager attention repeats keys and values to the number of query heads.
     repeated = workload.attention == "eager" or workload.repeats_keys or (workload.attention == "sdpa" and workload.masked)
     keys_and_values = q + out if repeated else kv + block.kv_heads * block.value_dim
-    size += c * (q + keys_and_values + (q + kv if block.fused_heads else 0) + block.other_saved) + _quantized_input(facts, block, workload, "attention")
+    size += c * (q + keys_and_values + (q + kv if block.fused_heads else 0) + block.other_saved) + _quantized_input(
+        facts, block, workload, "attention"
+    )
     if block.head_norms:
         size += (4 + ((4 if block.fp32_normed else c) if _trained_norms(workload) else 0)) * (q + kv)
     if workload.attention == "eager":
@@ -227,13 +229,17 @@ def _mlp_half(facts: ModelFacts, block: Block, workload: Workload) -> float:
         # While the MLP runs backward, one piece of what it would keep is alive beside its input.
         whole = replace(workload, mlp_pieces=1)
         return _mlp_kept(facts, block, workload) + _mlp_half(facts, block, whole) / workload.mlp_pieces
-    size = norms * _norm(facts, block, workload) + _input_copies(facts, block, workload, "mlp") + _quantized_input(facts, block, workload, "mlp")
+    size = (
+        norms * _norm(facts, block, workload)
+        + _input_copies(facts, block, workload, "mlp")
+        + _quantized_input(facts, block, workload, "mlp")
+    )
     # Gated: gate, up and activated gate; plain: the activation's input alone. The product that enters the last matrix comes on top when that is trained.
     copies = (2 if {"glu", "lora_mlp"} & workload.fused else 3) if block.gated else block.activation_copies
     size += c * ff * copies
     if "lora_mlp" in workload.fused:
         return size + _routed_bytes(facts, block, workload)
-    if _targets(block, workload, "mlp") or not block.gated:
+    if _targets(block, workload, "mlp"):
         size += c * ff
     if workload.adapter is not None and _targets(block, workload, "mlp"):
         size += c * workload.adapter.rank + _dropout_bytes(workload) * ff

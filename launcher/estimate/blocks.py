@@ -55,6 +55,7 @@ def block_of(
     attention_dropout: bool = False,
     residual_dropouts: int = 0,
     shared_heads: bool = False,
+    fused_heads: bool = False,
 ) -> Block:
     """A block from its matrices; `head_norm` is the elements of norms over queries and keys."""
     dim = head_dim or head_dim_of(config)
@@ -77,5 +78,6 @@ def block_of(
         attention_dropout=attention_dropout,
         residual_dropouts=residual_dropouts,
         shared_heads=shared_heads,
+        fused_heads=fused_heads,
         window=window_of(config),
     )

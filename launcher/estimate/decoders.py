@@ -214,5 +214,5 @@ def phi3(c: Config) -> ModelFacts:
         Matrix(name="qkv_proj", d_in=hidden, d_out=(heads + 2 * kv) * dim, role="attention"),
         Matrix(name="o_proj", d_in=heads * dim, d_out=hidden, role="attention"),
     )
-    block = block_of(c, matrices, fused_gated_mlp(hidden, int(c["intermediate_size"])))
+    block = block_of(c, matrices, fused_gated_mlp(hidden, int(c["intermediate_size"])), fused_heads=True)
     return model_of(c, ((layers_of(c), block),), tied=False, final_norm=hidden)

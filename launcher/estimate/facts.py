@@ -69,6 +69,10 @@ class Block:
     """Results over the hidden width that the model drops parts of before they join the residual stream."""
     shared_heads: bool = False
     """Fewer key-value heads than query heads go into the fused attention as they are, which no fused kernel takes (Falcon's multi-query attention)."""
+    fused_heads: bool = False
+    """One matrix makes queries, keys and values, and queries and keys are rotated: values stay a view of all of it, which keeps the unrotated ones too."""
+    other_saved: int = 0
+    """Elements a token keeps besides, in the format of matrix products."""
     window: int | None = None
     """Sliding attention window in tokens; None for full attention."""
 

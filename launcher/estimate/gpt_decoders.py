@@ -62,6 +62,7 @@ def _fused_gpt(
     norm_bias: bool = True,
     extra: int = 0,
     dropout: float = 0.0,
+    rotated: bool = False,
 ) -> ModelFacts:
     """GPT-shaped decoders with one matrix for queries, keys and values; `names` are those of qkv, out, up and down."""
     hidden, heads = hidden_of(c), heads_of(c)
@@ -83,6 +84,7 @@ def _fused_gpt(
         head_dim=dim,
         attention_dropout=float(c.get("attn_pdrop", dropout)) > 0,
         residual_dropouts=2 if float(c.get("resid_pdrop", dropout)) > 0 else 0,
+        fused_heads=rotated,
     )
     return model_of(c, ((layers_of(c), block),), tied=tied, final_norm=hidden * (2 if norm_bias else 1), positions=positions, extra=extra)
 
@@ -117,7 +119,8 @@ def gpt_bigcode(c: Config) -> ModelFacts:
 
 def gpt_neox(c: Config) -> ModelFacts:
     names = ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
-    return _fused_gpt(c, inner=int(c["intermediate_size"]), qkv_bias=flag(c, "attention_bias", True), positions=0, tied=False, names=names)
+    inner, bias = int(c["intermediate_size"]), flag(c, "attention_bias", True)
+    return _fused_gpt(c, inner=inner, qkv_bias=bias, positions=0, tied=False, names=names, rotated=True)
 
 
 def bloom(c: Config) -> ModelFacts:

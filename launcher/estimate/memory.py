@@ -68,6 +68,8 @@ def peak_of(facts: ModelFacts, workload: Workload) -> Peak:
         phases.append(build.evaluation())
     if workload.sharding.shards_weights:
         phases.append(build.gather())
+    if state.last_gradients:
+        phases.append(build.ends_backward())
     if workload.generated:
         phases.append(build.generation())
     return Peak(phases=tuple(phases))
@@ -93,7 +95,7 @@ class _Phases:
             gradients=self._accumulated(),
             activations=stored,
             logits=loss_bytes(self.facts, self.workload),
-            buffers=self.state.gather + self._cast_weights() + self._merged_experts(),
+            buffers=self.state.gathered_at_loss + self._cast_weights() + self._merged_experts(),
         )
 
     def first_backward(self) -> Phase:
@@ -110,7 +112,12 @@ class _Phases:
             gradients=max(self._accumulated(), min(head, self.state.gradients)),
             activations=workload.tokens * (self._stored() + last) + self._mask(),
             logits=held_bytes(facts, workload),
-            buffers=self.state.gather + self._cast_weights() + self._dequantized() + self._merged_experts() + self._whole_matrices(),
+            buffers=self.state.gather
+            + self.state.whole_gradients
+            + self._cast_weights()
+            + self._dequantized()
+            + self._merged_experts()
+            + self._whole_matrices(),
         )
 
     def last_backward(self) -> Phase:
@@ -127,8 +134,12 @@ class _Phases:
             gradients=max(self._accumulated(), self.state.gradients - self._still_missing()),
             activations=workload.tokens * (stored + first) + self._mask(),
             logits=held_bytes(self.facts, workload),
-            buffers=self.state.gather + self._dequantized() + self._whole_matrices(),
+            buffers=self.state.gather + self.state.whole_gradients + self._dequantized() + self._whole_matrices(),
         )
+
+    def ends_backward(self) -> Phase:
+        """The reduction of the gradients of embedding and head, when all layers are done."""
+        return self._phase("backward, embeddings", gradients=self.state.gradients, buffers=self.state.last_gradients)
 
     def step(self) -> Phase:
         """The optimizer's update."""
@@ -251,7 +262,7 @@ class _Phases:
         fine-tuning shows none. Where it comes from is not established.
         """
         sharding = self.workload.sharding
-        if sharding.kind != "fsdp" or sharding.version != 1 or sharding.gpus == 1 or self.workload.adapter is None:
+        if sharding.kind != "fsdp" or sharding.version != 1 or not sharding.in_trainer or sharding.gpus == 1 or self.workload.adapter is None:
             return 0.0
         return 2 * (self.facts.layers - 1) * checkpoint_bytes(self.facts, self.workload) if self.workload.checkpointing == "full" else 0.0
 
@@ -270,7 +281,7 @@ class _Phases:
 
     def _accumulated(self) -> float:
         """Gradients of earlier micro batches, alive through the forward pass of the next."""
-        return self.state.gradients if self.workload.accumulation > 1 else 0.0
+        return self.state.of_earlier_batches if self.workload.accumulation > 1 else 0.0
 
     def _cast_weights(self) -> float:
         """Autocast's 16-bit copies of trained fp32 weights, kept for the backward pass unless the layers are checkpointed."""
@@ -288,7 +299,7 @@ class _Phases:
         if self.workload.quantization == "none":
             return 0.0
         one = largest_matrix(self.facts)
-        return one.d_in * one.d_out * float(self.workload.compute_bytes)
+        return one.d_in * one.d_out * float(self.workload.compute_bytes + (2 if self.workload.early_quantization else 0))
 
     def _mask(self) -> float:
         """The boolean attention mask, one for all layers."""

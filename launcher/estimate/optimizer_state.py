@@ -51,7 +51,8 @@ def step_bytes(facts: ModelFacts, workload: Workload, *, each: float | None = No
         # The update in its own format, and three 16-bit matrices of the iteration (torch.optim.Muon).
         return before * (size + 6)
     if kind.takes == "together" or (kind.takes == "foreach" and workload.foreach):
-        return trained_parameters(facts, workload) * size * kind.together
+        # Inside the backward pass every tensor has a step of its own.
+        return (largest if workload.steps_in_backward else trained_parameters(facts, workload)) * size * kind.together
     if kind.takes == "kernel" and workload.device == "cuda":
         return 0.0
     wide = kind.wide + (kind.widened if size < 4 else 0)

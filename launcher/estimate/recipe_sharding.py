@@ -61,6 +61,7 @@ def _fsdp(config: TrainingConfig, place: Place) -> Sharding:
         offload=bool(fsdp and fsdp.offload_params) or any("offload" in word for word in config.fsdp or ()),
         reshard=not (fsdp and fsdp.reshard_after_forward is False),
         version=config.fsdp_version or (fsdp.fsdp_version if fsdp else None) or 1,
+        syncs_each_batch=bool(((config.accelerator_config or {}).get("gradient_accumulation_kwargs") or {}).get("sync_each_batch")),
     )
 
 

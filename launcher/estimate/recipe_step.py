@@ -93,7 +93,7 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
         evaluation_batch=int(config.eval_batch_size or micro),
         evaluation_sequence=_evaluated_length(config, sequence),
         sharding=sharding_of(config, place, assumptions),
-        compiled=config.torch_compile is True,
+        compiled=_compiles(config),
         trained_share=trained_share(config, facts) if adapter is None else 1.0,
         passive_layers=passive_layers(config, facts) if adapter is None else 0,
         fused=_fused(config, place),
@@ -197,14 +197,22 @@ def _loss(config: TrainingConfig, place: Place, rl: str) -> Loss:
         return "labels"
     if rl in GENERATING:
         return "fused" if config.trl is not None and config.trl.use_liger_loss else "policy"
-    if any(getattr(config, name, None) for name in ("liger_fused_linear_cross_entropy", "cut_cross_entropy")):
+    if config.cut_cross_entropy:
+        return "cut"
+    if config.liger_fused_linear_cross_entropy:
         return "fused"
     if config.chunked_cross_entropy:
         return "chunked"
     if config.liger_cross_entropy or config.unsloth_cross_entropy_loss:
         return "in-place"
+    if place.device == "cuda" and _compiles(config) and not config.torch_compile_regional:
+        return "compiled-outputs"
     # On GPUs three public series measured 14 bytes a logit, outputs kept or not; live tensors of the runtime's own steps on a CPU count 12.
     return "upcast" if place.device == "cuda" and not config.float32 else "dropped"
+
+
+def _compiles(config: TrainingConfig) -> bool:
+    return config.torch_compile in (True, "auto")
 
 
 def _fused(config: TrainingConfig, place: Place) -> frozenset[Fused]:

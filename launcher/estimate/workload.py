@@ -9,7 +9,7 @@ Quantization = Literal["none", "nf4", "nf4-dq", "int8"]
 Checkpointing = Literal["none", "selective", "alternate", "attention", "full", "offload"]
 Attention = Literal["flash", "sdpa", "eager"]
 Fused = Literal["norm", "glu", "lora_qkv", "lora_o", "lora_mlp"]
-Loss = Literal["labels", "policy", "upcast", "fp32", "dropped", "plain", "in-place", "chunked", "fused"]
+Loss = Literal["labels", "policy", "upcast", "fp32", "dropped", "plain", "in-place", "compiled", "compiled-outputs", "parts", "fp32-parts", "chunked", "fused", "cut"]
 ShardingKind = Literal["none", "ddp", "fsdp", "zero1", "zero2", "zero3"]
 
 
@@ -56,6 +56,14 @@ class Sharding:
     """transformers sets that bucket to the square of the hidden width ("auto")."""
     reshard: bool = True
     """FSDP frees a block's gathered weights after its forward pass; ZeRO-2-like when off."""
+    mixed_units: bool = False
+    """Frozen and trained elements share FSDP 1's flat parameters, so that whole gradients exist of both."""
+    syncs_each_batch: bool = False
+    """Gradients are reduced after each micro batch; else FSDP accumulates them whole (`sync_each_batch`)."""
+    in_trainer: bool = True
+    """transformers' Trainer runs it; with FSDP 1 and an adapter its backward pass leaves layers' inputs behind."""
+    ends_apart: bool = False
+    """Embedding and head are gathered only while they are used, as units of their own."""
     version: int = 2
 
     @property
@@ -96,7 +104,7 @@ class Workload:
     """The fused attention gets an explicit mask: rows padded to one length, or several samples packed in a row."""
     loss: Loss = "upcast"
     loss_parts: int = 8
-    """Parts of the rows that the chunked loss works through one after the other."""
+    """Parts of the rows that a loss works through one after the other."""
     holds_logits: bool = False
     """The model's outputs stay referenced while the backward pass runs."""
     evaluates: bool = False
@@ -106,6 +114,11 @@ class Workload:
     sharding: Sharding = Sharding()
     compiled: bool = False
     """The layers run as fused kernels, which keep the matrices' operands and compute the rest anew."""
+    repeats_keys: bool = False
+    """Keys and values are copied to every query head before they enter a fused attention."""
+    early_quantization: bool = False
+    """bitsandbytes before 0.44: products with quantized matrices keep their input, though no gradient needs it, and a matrix becomes fp16 before it becomes
+    the products' format (autograd/_functions.py, MatMul4Bit; nn/modules.py, Params4bit)."""
     trained_share: float = 1.0
     """Share of the elements that train where the whole model could: named parameters, the layers of Spectrum or LISA."""
     passive_layers: int = 0

@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from runtime.config.schema import TrainingConfig
 
+LOCAL_INPUTS = (
+    "base_model",
+    "base_model_config",
+    "tokenizer_config",
+    "processor_config",
+    "lora_model_dir",
+    "deepspeed",
+    "chat_template_jinja",
+)
+"""Options that may name a file or a folder of this machine, besides the data."""
 HASHED_BYTES = 256 * 2**20
 """A file is hashed up to here, then by its size alone."""
 
@@ -58,7 +68,7 @@ def pin_data(config: TrainingConfig) -> DataPin:
         named = getattr(source, "data_files", None)
         if named:
             folder = path if path.is_dir() else Path()
-            files += [hash_file(folder / name) for name in ([named] if isinstance(named, str) else named) if (folder / name).is_file()]
+            files += [hash_file(file) for name in ([named] if isinstance(named, str) else named) for file in _named(folder, name)]
         elif path.is_file():
             files.append(hash_file(path))
         elif path.is_dir():
@@ -68,6 +78,29 @@ def pin_data(config: TrainingConfig) -> DataPin:
     # The code of the recipe's own plugins decides what is learnt as much as its rows do.
     files += [hash_file(file) for file in plugin_files(config)]
     return DataPin(files=tuple(files), remote=tuple(remote))
+
+
+def pin_inputs(config: TrainingConfig) -> tuple[DataFile, ...]:
+    """The pins of the other local files and folders that a recipe names: a model, an adapter, templates."""
+    found: list[DataFile] = []
+    for option in LOCAL_INPUTS:
+        value = getattr(config, option, None)
+        if not isinstance(value, str) or "://" in value or "\n" in value or len(value) > 1024:
+            continue
+        path = Path(value).expanduser()
+        if path.is_file():
+            found.append(hash_file(path))
+        elif path.is_dir():
+            found += [hash_file(file) for file in _files_of(path)]
+    return tuple(found)
+
+
+def _named(folder: Path, name: str) -> list[Path]:
+    """The files below `folder` that `data_files` means by one name, which may be a pattern."""
+    if "*" not in name:
+        return [folder / name] if (folder / name).is_file() else []
+    base, pattern = (Path("/"), name.lstrip("/")) if Path(name).is_absolute() else (folder, name)
+    return sorted(file for file in base.glob(pattern) if file.is_file())
 
 
 def _files_of(folder: Path) -> Iterable[Path]:

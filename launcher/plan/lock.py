@@ -1,14 +1,17 @@
-"""plan.lock: a plan on disk, so that what was approved is what runs."""
+"""plan.lock: a plan on disk, so that what was approved is what runs. One of a single run, or of all runs of a sweep."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.plan.fingerprint import hash_file
+from launcher.plan.changes import changes_in_config, changes_in_files, changes_to_know, stale
+from launcher.plan.pins import Pins
 from launcher.plan.plan import Plan
+from launcher.plan.sweep import Member, SweepPlan
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.record import write_atomic
 
@@ -16,96 +19,165 @@ if TYPE_CHECKING:
     from runtime.config.load import Checked
 
 SCHEMA = "launcher.plan/1"
+SWEEP_SCHEMA = "launcher.sweep/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
-    """A plan read back: the run's name, the checked config exactly as planned, the folder its paths are relative to, and the plan's own JSON."""
+    """A plan read back: the run's name, the checked config exactly as planned, the folder its paths are relative to, and the plan's own JSON.
+
+    `warnings` are about what has changed since and does not change the run; `member` is the run's part in a sweep.
+    """
 
     run: str
     checked: Checked
     folder: Path
     plan: dict[str, Any]
+    warnings: tuple[Problem, ...] = ()
+    member: Member | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepLock:
+    """The plans of a sweep's runs, and the sweep's own JSON."""
+
+    name: str
+    runs: tuple[Lock, ...]
+    plan: dict[str, Any]
 
 
 def is_lock(path: Path) -> bool:
-    """Whether the file is a plan and not a recipe: JSON with the plan's schema name near its start."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(200)
-    except OSError:
-        return False
-    return head.lstrip().startswith(b"{") and f'"schema": "{SCHEMA}"'.encode() in head
+    """Whether the file is a plan and not a recipe: JSON with the name of a plan's schema near its start."""
+    return _schema(path) is not None
 
 
-def write_lock(path: Path, plan: Plan, *, folder: Path) -> None:
+def is_sweep_lock(path: Path) -> bool:
+    """Whether the file is the plan of a sweep."""
+    return _schema(path) == SWEEP_SCHEMA
+
+
+def write_lock(path: Path, plan: Plan, *, folder: Path, pins: Pins | None = None) -> None:
     """Write the plan to `path` whole. Raises OSError when it cannot be written, and UserError for a refused plan, which nobody may run."""
     plan.refuse()
-    content = {
+    _write(path, _content(plan, folder, pins))
+
+
+def write_sweep_lock(path: Path, sweep: SweepPlan, *, folder: Path, pins: Sequence[Pins | None]) -> None:
+    """Write the plan of a sweep, as `write_lock` does."""
+    if sweep.refusals:
+        raise UserError(sweep.refusals, exit_code=ExitCode.REFUSED)
+    whole = {key: value for key, value in sweep.to_json().items() if key != "runs"}
+    runs = [
+        _content(plan, folder, pin) | {"values": dict(member.values)}
+        for member, plan, pin in zip(sweep.members, sweep.plans, pins, strict=True)
+    ]
+    _write(path, {"schema": SWEEP_SCHEMA, "plan": whole, "runs": runs})
+
+
+def read_lock(path: Path) -> Lock:
+    """The plan in `path`, checked: its config must still read the same, and its local files must hold the same bytes.
+
+    Raises UserError (exit 2) for a file that is no plan, (exit 3) for one whose inputs have changed since it was made, each change by name.
+    """
+    lock, problems = _lock(_read(path, SCHEMA), path)
+    if problems:
+        raise UserError(problems, exit_code=ExitCode.REFUSED)
+    return lock
+
+
+def read_sweep_lock(path: Path) -> SweepLock:
+    """The plan of a sweep in `path`, checked as `read_lock` does, for all runs at once."""
+    content = _read(path, SWEEP_SCHEMA)
+    problems: list[Problem] = []
+    runs: list[Lock] = []
+    try:
+        name, rows = str(content["plan"]["sweep"]), list(content["runs"])
+        members = [Member(sweep=name, number=number, values=dict(row["values"])) for number, row in enumerate(rows, 1)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(_broken(path, f"{type(error).__name__} {error}")) from error
+    for row, member in zip(rows, members, strict=True):
+        lock, found = _lock(row, path, member=member)
+        runs.append(lock)
+        problems += [problem for problem in found if problem not in problems]
+    if problems:
+        raise UserError(problems, exit_code=ExitCode.REFUSED)
+    return SweepLock(name=name, runs=tuple(runs), plan=content["plan"])
+
+
+def _content(plan: Plan, folder: Path, pins: Pins | None) -> dict[str, Any]:
+    import yaml
+
+    return {
         "schema": SCHEMA,
         "run": plan.run,
         "folder": str(folder),
         "config_hash": plan.config_hash,
         "config": plan.config_yaml,
+        # The same once more, so that an edit of the text can be named.
+        "options": yaml.safe_load(plan.config_yaml),
+        "pins": pins.to_json() if pins is not None else None,
         "plan": plan.to_json(),
     }
-    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
-def read_lock(path: Path) -> Lock:
-    """The plan in `path`, checked: its config must still read the same, and its local data must hold the same bytes.
+def _write(path: Path, content: dict[str, Any]) -> None:
+    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False, default=str).encode() + b"\n")
 
-    Raises UserError (exit 2) for a file that is no plan, (exit 3) for one whose inputs have changed since it was made.
-    """
-    from runtime.config.load import check_text, config_hash
-    from runtime.plugins.loading import search_folders
 
+def _schema(path: Path) -> str | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        run, folder, text, expected = str(content["run"]), Path(content["folder"]), str(content["config"]), str(content["config_hash"])
-        plan: dict[str, Any] = content["plan"]
-        files = plan["data"]["files"]
-        if content["schema"] != SCHEMA:
+        with path.open("rb") as stream:
+            head = stream.read(200)
+    except OSError:
+        return None
+    if not head.lstrip().startswith(b"{"):
+        return None
+    return next((schema for schema in (SCHEMA, SWEEP_SCHEMA) if f'"schema": "{schema}"'.encode() in head), None)
+
+
+def _read(path: Path, schema: str) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema"] != schema:
             raise ValueError(f"its schema is {content['schema']}")
     except FileNotFoundError:
         raise UserError(
             Problem(code="missing-file", place=str(path), message="there is no such plan", fix=f"make one: launcher plan RECIPE -o {path}")
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            Problem(
-                code="bad-plan",
-                place=str(path),
-                message=f"this file is not a plan: {error!s}",
-                fix=f"make a new one: launcher plan RECIPE -o {path}",
-            )
-        ) from error
+        raise UserError(_broken(path, str(error))) from error
+    return content
+
+
+def _lock(content: dict[str, Any], path: Path, *, member: Member | None = None) -> tuple[Lock, list[Problem]]:
+    """One run's plan, and what has changed under it."""
+    from runtime.config.load import check_text, config_hash
+    from runtime.plugins.loading import search_folders
+
+    try:
+        run, folder, text, expected = str(content["run"]), Path(content["folder"]), str(content["config"]), str(content["config_hash"])
+        plan: dict[str, Any] = content["plan"]
+        pins: dict[str, Any] = content.get("pins") or {}
+        files = [*plan["data"]["files"], *pins.get("files", [])]
+        problems = changes_in_files(files, folder, path)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(_broken(path, str(error))) from error
     # Plugins stay beside the recipe the plan was made from.
     checked = check_text(text, file=str(path), plugin_folders=search_folders(str(folder / str(plan.get("recipe", "")))))
     if checked.errors or checked.config is None:
         raise UserError(checked.errors)
-    problems = _changed(files, folder, path)
-    if config_hash(checked.config) != expected:
-        problems.append(_stale(path, "its config no longer means what it did: the plan was edited, or made by another version"))
-    if problems:
-        raise UserError(problems, exit_code=ExitCode.REFUSED)
-    return Lock(run=run, checked=checked, folder=folder, plan=plan)
+    edited = changes_in_config(text, content.get("options"), path)
+    problems += edited
+    if not edited and config_hash(checked.config) != expected:
+        problems.append(stale(path, "its config no longer means what it did: the plan was made by another version"))
+    warnings = changes_to_know(pins, folder / str(plan.get("recipe", "")), path)
+    return Lock(run=run, checked=checked, folder=folder, plan=plan, warnings=tuple(warnings), member=member), problems
 
 
-def _changed(files: list[dict[str, Any]], folder: Path, path: Path) -> list[Problem]:
-    problems = []
-    for file in files:
-        place = Path(str(file["path"])).expanduser()
-        place = place if place.is_absolute() else folder / place
-        try:
-            now = hash_file(place)
-        except OSError:
-            problems.append(_stale(path, f"its data file {file['path']} cannot be read any more"))
-            continue
-        if (now.sha256, now.size) != (file["sha256"], file["size"]):
-            problems.append(_stale(path, f"its data file {file['path']} has changed since"))
-    return problems
-
-
-def _stale(path: Path, message: str) -> Problem:
-    return Problem(code="stale-plan", place=str(path), message=message, fix="plan again, look at it, and run the new plan")
+def _broken(path: Path, why: str) -> Problem:
+    return Problem(
+        code="bad-plan",
+        place=str(path),
+        message=f"this file is not a plan: {why}",
+        fix=f"make a new one: launcher plan RECIPE -o {path}",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from launcher.estimate.estimate import Estimate
 from launcher.estimate.gpus import GpuCount, find_gpu
@@ -12,6 +13,7 @@ from launcher.estimate.range import Range
 from launcher.estimate.saves import Saves
 from launcher.estimate.spot import Interruptions, on_spot, spot_wins
 from launcher.estimate.transfer import egress_usd, storage_usd
+from launcher.plan.abilities import abilities_of
 from launcher.plan.offer import Offer, OfferVerdict, SpotRisk
 from launcher.plan.prices import Price, PriceList
 from launcher.plan.quota import quota_of
@@ -25,16 +27,19 @@ Priced = Callable[[GpuCount], Estimate]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What the user asked for. `gpus` are the kinds and counts that will do; `spot` None means both; empty `clouds` and `regions` mean any.
+    """What the user asked for. `gpus` are the kinds and counts that will do; `spot` None means both; empty `clouds` and `regions` mean any; `image` says
+    that the run brings a container image of its own.
 
     `preemption_h` are the hours between preemptions that the user reckons with, None for the prior's.
     """
 
     gpus: tuple[GpuCount, ...]
     nodes: int = 1
+    image: bool = False
     spot: bool | None = None
     clouds: frozenset[str] = frozenset()
-    regions: frozenset[str] = frozenset()
+    regions: tuple[str, ...] = ()
+    prefer: Literal["cheapest", "listed"] = "cheapest"
     max_cost_usd: float | None = None
     storage: str | None = None
     preemption_h: float | None = None
@@ -43,7 +48,8 @@ class Wish:
 def offers_for(
     wish: Wish, prices: PriceList, priced: Priced, *, seen: Callable[[str, int], Seen | None] = lambda _cloud, _gpus: None
 ) -> list[Offer]:
-    """The offers that meet a wish, runnable ones first, each group by expected cost (by hourly price where the length of the run is unknown).
+    """The offers that meet a wish, runnable ones first, each group by expected cost (by hourly price where the length of the run is unknown), or as the
+    wish lists them.
 
     `seen` tells what own runs met on a cloud's machines of so many GPUs.
     """
@@ -63,7 +69,8 @@ def offers_for(
             offers.append(_on_demand(price, want, estimate, wish))
         if price.spot_usd_per_h is not None and wish.spot is not False:
             offers.append(_spot(price, want, estimate, wish, seen(price.cloud, price.count)))
-    return sorted(offers, key=_order)
+    offers.sort(key=_order)
+    return sorted(offers, key=lambda offer: _listed(offer, wish)) if wish.prefer == "listed" else offers
 
 
 def cheapest_per_place(offers: Iterable[Offer], *, most: int) -> list[Offer]:
@@ -79,8 +86,22 @@ def _order(offer: Offer) -> tuple[bool, float, float, str, str]:
     return (offer.verdict != "ok", cost, offer.usd_per_h, offer.cloud, offer.region)
 
 
+def _listed(offer: Offer, wish: Wish) -> tuple[bool, int, bool, int]:
+    """The order SkyPilot tries a list in: kinds as they are written, interruptible before on demand, then regions as they are written."""
+    kind = next((at for at, kind in enumerate(wish.gpus) if offer.gpus.endswith(str(kind))), len(wish.gpus))
+    region = next((at for at, name in enumerate(wish.regions) if name in (offer.region, f"{offer.cloud}/{offer.region}")), 0)
+    return (offer.verdict != "ok", kind, not offer.spot, region)
+
+
 def _allowed(price: Price, wish: Wish) -> bool:
-    return (not wish.clouds or price.cloud in wish.clouds) and (not wish.regions or price.region in wish.regions)
+    able = abilities_of(price.cloud)
+    # Every task asks to be given back when nothing runs.
+    possible = able.gives_back and (able.several_machines or wish.nodes == 1) and (able.container_images or not wish.image)
+    return (
+        possible
+        and (not wish.clouds or price.cloud in wish.clouds)
+        and (not wish.regions or price.region in wish.regions or f"{price.cloud}/{price.region}" in wish.regions)
+    )
 
 
 def _on_demand(price: Price, want: GpuCount, estimate: Estimate, wish: Wish) -> Offer:

@@ -19,6 +19,7 @@ from launcher.plan.limits import over_limits
 from launcher.plan.offer import Offer, OfferVerdict
 from launcher.plan.prices import PriceList
 from launcher.plan.rented import chosen, rented_offers
+from launcher.plan.storage_keys import StorageKeys, storage_keys
 from launcher.plan.target import Target
 from runtime.config.beat import preemption_hours
 from runtime.config.problem import ExitCode, Problem, UserError
@@ -66,6 +67,8 @@ class Plan:
     refusals: tuple[Problem, ...]
     prices: PriceList | None = None
     """What the offers were read from."""
+    keys_of_storage: StorageKeys | None = None
+    """The keys that are sent along for an S3 storage; None where it needs none, or this machine has none."""
     resolved: tuple[Resolved, ...] = ()
     """What options that are `auto` come to on the target."""
 
@@ -78,6 +81,13 @@ class Plan:
     def cost(self) -> Range | None:
         """What the chosen offer is expected to cost, USD."""
         return self.offers[0].expected_usd if self.offers else None
+
+    @property
+    def hours(self) -> Range | None:
+        """How long the run is expected to take on the chosen offer, interruptions included."""
+        if self.offers and self.offers[0].expected_h is not None:
+            return self.offers[0].expected_h
+        return self.estimate.time.hours if self.estimate is not None and self.estimate.time is not None else None
 
     @property
     def expected_gib(self) -> float | None:
@@ -114,11 +124,16 @@ class Plan:
             "prices": self.prices.to_json(self.created) if self.prices is not None else None,
             "budget": {"max_cost_usd": self.max_cost_usd, "max_hours": self.max_hours},
             "secrets": [{"name": name, "present": present} for name, present in self.secrets],
+            "storage_keys": self._keys_json(),
             "after": list(self.after),
             "resolved": [{"option": one.option, "value": one.value, "why": one.why} for one in self.resolved],
             "verdict": "refused" if self.refused else "ok",
             "refusals": [{"code": problem.code, "message": problem.message, "fix": problem.fix} for problem in self.refusals],
         }
+
+    def _keys_json(self) -> dict[str, Any] | None:
+        keys = self.keys_of_storage
+        return {"source": keys.source, "temporary": keys.temporary, "expires": keys.expires} if keys is not None else None
 
 
 def make_plan(
@@ -157,13 +172,17 @@ def make_plan(
         offers = tuple(rented_offers(config, made, target, prices, lessons))
         made = chosen(config, made, target, offers, lessons)
     pin = pin_data(config)
-    if pin.unpinned:
-        said.append(_unpinned(pin.unpinned))
+    told = " ".join(problem.message for problem in said if problem.code == "not-pinned")
+    if unpinned := [source for source in pin.unpinned if source.removesuffix("@") not in told]:
+        said.append(_unpinned(unpinned))
     unable, doubts, resolved = target_problems(config, [machine_of(target.hardware, model.facts if model is not None else None)], document)
     said += doubts
     refusals = [*unable]
     if made is not None:
         refusals += over_limits(config, made, max_cost=launch.max_cost_usd, max_hours=launch.max_hours)
+    keys = None if target.is_local else storage_keys(launch.storage, environment)
+    if keys is not None and (ending := keys.warning(now)) is not None:
+        said.append(ending)
     plan = Plan(
         run=run_name,
         recipe=str(recipe),
@@ -184,6 +203,7 @@ def make_plan(
         warnings=tuple(said),
         refusals=tuple(refusals),
         prices=prices,
+        keys_of_storage=keys,
         resolved=tuple(resolved),
     )
     if refuse:

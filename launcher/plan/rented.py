@@ -29,9 +29,11 @@ def rented_offers(config: TrainingConfig, made: Estimate, target: Target, prices
     wish = Wish(
         gpus=target.kinds,
         nodes=target.hardware.nodes,
+        image=launch.image is not None,
         spot=target.spot,
         clouds=frozenset({target.cloud}) if target.cloud else frozenset(),
-        regions=frozenset({target.region}) if target.region else frozenset(),
+        regions=target.regions,
+        prefer=target.prefer,
         max_cost_usd=launch.max_cost_usd,
         storage=launch.storage,
         preemption_h=launch.preemption_h,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from launcher.estimate.gpus import GpuCount, parse_gpus
 from launcher.estimate.hardware import Hardware, cards
@@ -19,14 +19,15 @@ LOCAL = "local"
 class Target:
     """`cloud` is `local` for this machine, empty for any; `usd_per_h` is what the hardware costs, None where no price is known.
 
-    `kinds` are the GPUs that will do, the first of them the `hardware`; `spot` None means whichever is cheaper.
+    `kinds` are the GPUs that will do, the first of them the `hardware`; no `regions` means any; `spot` None means whichever is cheaper.
     """
 
     cloud: str
     hardware: Hardware
     usd_per_h: float | None = None
     kinds: tuple[GpuCount, ...] = ()
-    region: str | None = None
+    regions: tuple[str, ...] = ()
+    prefer: Literal["cheapest", "listed"] = "cheapest"
     spot: bool | None = None
 
     @property
@@ -48,7 +49,7 @@ def target_of(launch: LaunchConfig) -> Target | None:
 
 def rented_target(launch: LaunchConfig, kinds: tuple[GpuCount, ...], hardware: Hardware) -> Target:
     """Any of `kinds` where a recipe's launch section allows, reckoned with as `hardware`."""
-    return Target(cloud=launch.cloud or "", hardware=hardware, kinds=kinds, region=launch.region, spot=launch.spot)
+    return Target(cloud=launch.cloud or "", hardware=hardware, kinds=kinds, regions=launch.regions, prefer=launch.prefer, spot=launch.spot)
 
 
 def local_target(*, processes: int | None = None) -> Target:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.recipe.family import DEFAULT_SEQUENCE, Family, Tuning, read_family
+from launcher.recipe.way import PLAIN, Figures, Way
 from runtime.config.problem import Problem, UserError
 
 _ENDING = ".yml.jinja"
@@ -53,8 +54,11 @@ class Catalogue:
             raise UserError(_unknown("template of a method", method, self.methods, place="--method"))
         return sizes[size].methods[method]
 
-    def render(self, order: Order, *, micro_batch: int | None = None) -> str:
-        """The text of the recipe; `micro_batch` in place of the tuned one. Raises UserError for unknown names and templates that cannot be rendered."""
+    def render(self, order: Order, *, micro_batch: int | None = None, way: Way = PLAIN, figures: Figures | None = None) -> str:
+        """The text of the recipe; `micro_batch` in place of the tuned one. `figures` are what `way` was chosen by, for the comments.
+
+        Raises UserError for unknown names and templates that cannot be rendered.
+        """
         from launcher.recipe.template import render_template
 
         tuning = self.tuning(order.family, order.size, order.method)
@@ -67,6 +71,8 @@ class Catalogue:
             "accumulation": max(1, tuning.batch // (micro * gpus)),
             "alpha": 2 * tuning.rank if tuning.rank else None,
             "sequence_len": tuning.sequence_len or min(DEFAULT_SEQUENCE, facts["context"]),
+            # States of 8 bit come in blocks with scales of their own, which cannot be cut into shards.
+            "optimizer": "adamw_torch_fused" if way.sharded else tuning.optimizer,
         }
         seen: dict[str, Any] = {
             **order.variables,
@@ -76,6 +82,7 @@ class Catalogue:
             "model": family.sizes[order.size].model_for(order.method),
             "tuning": numbers,
             "dataset": {"given": order.dataset_given, "entry": dict(order.dataset)},
+            "way": way.seen(figures),
             "schema": order.schema,
         }
         name = order.method + _ENDING

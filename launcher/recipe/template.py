@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
 _OWN_NAME = "In a template of a shipped one's name, extend the shipped one as `shipped/NAME`."
+_LARGEST_NUMBER, _LARGEST_PRODUCT = 2**63, 1000
 _MARKS = re.compile(r"\{\{|\{%|\{#")
 # Values that are templates themselves, rendered row by row in training and never here.
 _TEMPLATE_KEYS = re.compile(
@@ -111,9 +112,22 @@ def _without_inner_templates(text: str) -> str:
 @cache
 def _environment(folders: tuple[Path, ...]) -> SandboxedEnvironment:
     import jinja2
+    from jinja2.exceptions import SecurityError
     from jinja2.sandbox import SandboxedEnvironment
 
-    environment = SandboxedEnvironment(
+    class Sandbox(SandboxedEnvironment):
+        """Without products that fill the memory from a few characters; loops are kept short by Jinja's own sandbox."""
+
+        intercepted_binops = frozenset({"*", "**"})
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            sizes = [len(side) if isinstance(side, Sized) else abs(side) for side in (left, right)]
+            numbers = not isinstance(left, Sized) and not isinstance(right, Sized)
+            if max(sizes) > (_LARGEST_NUMBER if numbers and operator == "*" else _LARGEST_PRODUCT):
+                raise SecurityError(f"{operator} with so large a value is not for a template")
+            return super().call_binop(context, operator, left, right)
+
+    environment = Sandbox(
         loader=loader_of(folders),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
@@ -122,6 +136,9 @@ def _environment(folders: tuple[Path, ...]) -> SandboxedEnvironment:
         autoescape=False,
     )
     environment.filters["yaml"] = _as_yaml
+    environment.filters["word"] = _as_word
+    environment.filters["line"] = _as_line
+    environment.filters["quoted"] = _as_quoted
     environment.filters["block"] = _as_block
     environment.filters["number"] = _as_number
     return environment
@@ -131,14 +148,43 @@ def _as_yaml(value: Any) -> str:
     """The value as one line of YAML, for texts that may hold anything."""
     import json
 
-    return json.dumps(value, ensure_ascii=False)
+    # JSON leaves characters as they are that YAML takes for the end of a line, or for nothing a text can hold.
+    written = json.dumps(value, ensure_ascii=False)
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in written)
+
+
+def _as_word(value: Any) -> str:
+    """The value without quotes where YAML reads it as the same text so, and no comment could be taken for a part of it; else in quotes."""
+    import yaml
+
+    text = str(value)
+    try:
+        same = text.isprintable() and " #" not in text and yaml.safe_load(f"a: {text} # b\n") == {"a": text}
+    except yaml.YAMLError:
+        same = False
+    return text if same else _as_yaml(value)
+
+
+def _as_quoted(value: Any) -> str:
+    """The value in single quotes, where a backslash is one, or as `yaml` where it has more than one line."""
+    text = str(value)
+    return "'" + text.replace("'", "''") + "'" if text.isprintable() else _as_yaml(value)
+
+
+def _as_line(value: Any) -> str:
+    """The value as words of a comment, which ends with its line."""
+    return " ".join("".join(char if char.isprintable() else " " for char in str(value)).split())
 
 
 def _as_block(value: Any) -> str:
     """The value as lines of YAML, in the order it has."""
     import yaml
 
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000).rstrip("\n")
+    written: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000)
+    if not written.replace("\n", "").isprintable():
+        # Some of the characters that end lines are written as they are, and read as others.
+        written = yaml.safe_dump(value, sort_keys=False, allow_unicode=False, width=1000)
+    return written.rstrip("\n")
 
 
 def _as_number(value: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runtime.config.problem import Problem, UserError
 from runtime.config.resources import data_dir
@@ -38,7 +38,9 @@ def loader_of(folders: Sequence[Path]) -> BaseLoader | None:
     if not folders:
         return None
 
-    def load(name: str) -> tuple[str, str, None] | None:
+    def load(name: Any) -> tuple[str, str, None] | None:
+        if not isinstance(name, str):  # a template may name what it likes
+            return None
         within = folders[-1:] if name.startswith(f"{SHIPPED}/") else folders
         for folder in within:
             file = (folder / name.removeprefix(f"{SHIPPED}/")).resolve()

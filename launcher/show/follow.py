@@ -39,7 +39,7 @@ def follow(backend: Backend, run: str, *, console: Console, quiet: bool = False)
 
     On a terminal Ctrl-C asks what is meant; elsewhere it detaches.
     """
-    watch = _Watch(backend, run)
+    watch = Watch(backend, run)
     if quiet:
         return _plain(watch, say=lambda _: None)
     if console.is_terminal and not console.is_dumb_terminal:
@@ -47,7 +47,7 @@ def follow(backend: Backend, run: str, *, console: Console, quiet: bool = False)
     return _plain(watch, say=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
 
 
-class _Watch:
+class Watch:
     """A run's progress, kept up to date by asking for what is new."""
 
     def __init__(self, backend: Backend, run: str) -> None:
@@ -71,9 +71,9 @@ class _Watch:
         return events, record.state not in ACTIVE
 
 
-def _plain(watch: _Watch, *, say: Callable[[str], None]) -> Leave:
+def _plain(watch: Watch, *, say: Callable[[str], None]) -> Leave:
     narrator = Narrator()
-    with _interrupts() as interrupted:
+    with interrupts() as interrupted:
         while True:
             events, ended = watch.look()
             if watch.news:
@@ -88,12 +88,12 @@ def _plain(watch: _Watch, *, say: Callable[[str], None]) -> Leave:
             time.sleep(_PERIOD_S)
 
 
-def _live(watch: _Watch, console: Console) -> Leave:
+def _live(watch: Watch, console: Console) -> Leave:
     from rich.live import Live
 
     narrator = Narrator()
     while True:
-        with _interrupts() as interrupted, Live(console=console, refresh_per_second=8, transient=True) as live:
+        with interrupts() as interrupted, Live(console=console, refresh_per_second=8, transient=True) as live:
             while not interrupted():
                 events, ended = watch.look()
                 if watch.news:
@@ -127,7 +127,7 @@ def _ask(console: Console) -> Literal["detach", "stop", "continue"]:
             return choice
 
 
-def _screen(watch: _Watch, width: int) -> RenderableType:
+def _screen(watch: Watch, width: int) -> RenderableType:
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -158,7 +158,7 @@ def _screen(watch: _Watch, width: int) -> RenderableType:
     return Group(*rows)
 
 
-def _stage_words(watch: _Watch) -> str:
+def _stage_words(watch: Watch) -> str:
     return _STAGES.get(watch.progress.stage, watch.state)
 
 
@@ -274,7 +274,7 @@ def _exit_words(status: object) -> str:
 
 
 @contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
+def interrupts() -> Iterator[Callable[[], bool]]:
     """A function that tells whether Ctrl-C was pressed inside the block; it raises nothing there, so no look at the run is cut in half."""
     pressed: list[int] = []
 

@@ -31,7 +31,7 @@ def render_plan(plan: Plan, *, width: int | None = None, color: bool | None = No
     method = plan.estimate.method if plan.estimate is not None else ""
     recipe = f"{Path(plan.recipe).name}@{plan.config_hash[:7]}"
     head = Text.assemble((f"{Path(model).name or '?'} / {method or '?'}", "bold"), f"   {recipe} → run ", (plan.run, "bold cyan"))
-    parts: list[RenderableType] = [head, _lines(before_offers(plan))]
+    parts: list[RenderableType] = [head, lines_table(before_offers(plan))]
     if plan.offers:
         parts += [Text(), _offers(plan, wide=width >= TABLE_WIDTH)]
         if not plan.target.is_local:
@@ -39,7 +39,7 @@ def render_plan(plan: Plan, *, width: int | None = None, color: bool | None = No
             notes = offer_notes(plan.offers, shown, max_cost=plan.max_cost_usd)
             notes += [about_prices(plan.prices, plan.created)] if plan.prices is not None else []
             parts += [Text(f"  {note}", style="dim") for note in notes]
-    parts += [Text(), _lines(after_offers(plan)), Text()]
+    parts += [Text(), lines_table(after_offers(plan)), Text()]
     parts += [Text(sentence, style="red" if plan.refused else "bold") for sentence in _sentences(plan)]
     return rendered(*parts, width=width, color=color)
 
@@ -76,7 +76,8 @@ def _sentences(plan: Plan) -> list[str]:
     return [money_sentence(plan), *(f"Refused: {problem.message}." for problem in plan.refusals[1:])]
 
 
-def _lines(lines: list[Line]) -> Table:
+def lines_table(lines: list[Line]) -> Table:
+    """Lines of a plan below each other: name, verdict in its colour, text."""
     from rich.table import Table
     from rich.text import Text
 
@@ -140,7 +141,7 @@ def _offers(plan: Plan, *, wide: bool) -> Table:
     shown = cheapest_per_place(plan.offers, most=OFFERS_SHOWN)
     if wide:
         return offers_table(shown, max_cost=plan.max_cost_usd)
-    return _lines(
+    return lines_table(
         [Line(name=f"offer {number}", verdict=_offer_word(offer), text=offer_line(offer)) for number, offer in enumerate(shown, 1)]
     )
 
@@ -162,8 +163,10 @@ def _budget(plan: Plan) -> Line:
 
 
 def _secrets(plan: Plan) -> Line:
-    if not plan.secrets:
-        return Line(name="secrets", verdict="ok", text="none")
     missing = [name for name, present in plan.secrets if not present]
-    names = " · ".join(name if present else f"{name} (not in the environment)" for name, present in plan.secrets)
-    return Line(name="secrets", verdict="missing" if missing else "ok", text=names)
+    names = [name if present else f"{name} (not in the environment)" for name, present in plan.secrets]
+    if plan.keys_of_storage is not None:
+        names.append(plan.keys_of_storage.words(plan.created))
+    elif not plan.target.is_local and (plan.storage or "").startswith("s3:"):
+        names.append("no S3 keys here to send: the machine needs a role of its own")
+    return Line(name="secrets", verdict="missing" if missing else "ok", text=" · ".join(names) or "none")

@@ -29,12 +29,12 @@ def run_table(rows: Sequence[tuple[RunRecord, str]], *, now: float) -> Any:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in ("RUN", "STATE", "PROGRESS", "AGE", "RECIPE"):
+    sweeps = any(record.sweep is not None for record, _ in rows)
+    for heading in ("RUN", "STATE", "PROGRESS", "AGE", *(["SWEEP"] if sweeps else []), "RECIPE"):
         table.add_column(heading, no_wrap=heading != "RECIPE", overflow="fold")
     for record, progress in rows:
-        table.add_row(
-            record.run, Text(record.state, style=_COLOURS.get(record.state, "")), progress, duration(now - record.created), record.recipe
-        )
+        state = Text(record.state, style=_COLOURS.get(record.state, ""))
+        table.add_row(record.run, state, progress, duration(now - record.created), *([record.sweep or ""] if sweeps else []), record.recipe)
     return table
 
 
@@ -44,6 +44,7 @@ def describe(status: RunStatus, *, now: float) -> str:
     lines = [f"{record.run}: {record.state}" + (f" ({record.message})" if record.message else "")]
     facts = [
         ("recipe", record.recipe),
+        ("sweep", f"{record.sweep}: {_values_words(record)}" if record.sweep is not None else ""),
         ("output", record.output_dir if record.backend == "local" else ""),
         ("storage", record.storage or ""),
         ("began", f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(record.created))}, {duration(now - record.created)} ago"),
@@ -67,6 +68,8 @@ def progress_words(status: RunStatus) -> str:
     """How far a run is: `step 40 of 120, train, 3 min left`."""
     progress = status.progress
     parts = []
+    if status.record.after is not None and status.record.state == "starting":
+        return f"waits for {status.record.after}"
     if progress.step or progress.total_steps:
         parts.append(f"step {progress.step}" + (f" of {progress.total_steps}" if progress.total_steps else ""))
     if status.record.state in ACTIVE:
@@ -143,6 +146,10 @@ def duration(seconds: float) -> str:
     if seconds < 48 * 3600:
         return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
     return f"{seconds / 86400:.0f} d"
+
+
+def _values_words(record: RunRecord) -> str:
+    return " ".join(f"{name}={value}" for name, value in record.values.items())
 
 
 def _loss_words(status: RunStatus) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launcher.plan.fingerprint import LOCAL_INPUTS
 from runtime.plugins.files import plugins_of
 from runtime.plugins.loading import FOLDER
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 INPUTS = "inputs"
 """The folder they lie in, beside the run's output."""
-# Options that may name a file or a folder of this machine.
-_NAMED = ("base_model", "base_model_config", "tokenizer_config", "processor_config", "lora_model_dir", "deepspeed", "chat_template_jinja")
 _PLAIN_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
 
@@ -41,7 +40,7 @@ def with_inputs(config: TrainingConfig, *, cwd: Path) -> tuple[TrainingConfig, t
     """The config with its local paths rewritten to `inputs/…`, and what has to lie there. Relative paths of the config start from `cwd`."""
     inputs: list[Input] = []
     update: dict[str, Any] = {}
-    for option in _NAMED:
+    for option in LOCAL_INPUTS:
         value = getattr(config, option, None)
         if isinstance(value, str) and (found := _here(value, cwd)) is not None:
             update[option] = _take(inputs, option.replace("_", "-"), found)

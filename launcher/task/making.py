@@ -65,6 +65,7 @@ def make_task(
         run=run,
         config_text=dump_yaml(there),
         choices=choices,
+        ordered=launch.prefer == "listed",
         nodes=launch.nodes,
         disk_gb=disk_gb if has_disks(launch) else None,
         image=launch.image,

@@ -33,10 +33,11 @@ class Choice:
 
 
 def choices_of(launch: LaunchConfig, offers: Sequence[Offer] = ()) -> tuple[Choice, ...]:
-    """Every machine the recipe allows: each kind of GPU, interruptible and on demand where the recipe leaves that open and the best offer is interruptible.
+    """Every machine the recipe allows: each kind of GPU, interruptible and on demand where the recipe leaves that open and the best offer is interruptible,
+    in each region it names.
 
-    SkyPilot takes the cheapest of them that is to be had, so on demand comes into play when there is no interruptible one. Raises UserError when
-    the recipe names no GPUs.
+    SkyPilot takes the cheapest of them that is to be had, so on demand comes into play when there is no interruptible one; with `prefer: listed` it tries
+    them in this order. Raises UserError when the recipe names no GPUs.
     """
     named = [launch.gpus] if isinstance(launch.gpus, str) else launch.gpus or []
     if not named:
@@ -48,10 +49,20 @@ def choices_of(launch: LaunchConfig, offers: Sequence[Offer] = ()) -> tuple[Choi
                 fix="add --gpus A100-80GB:1; `launcher estimate` without --gpus shows which fit",
             )
         )
-    spots = [launch.spot] if launch.spot is not None else [True, False] if offers and offers[0].spot else [False]
-    infra = "/".join([launch.cloud or "*", launch.region]) if launch.region else launch.cloud or ""
+    either = launch.prefer == "listed" or (offers and offers[0].spot)
+    spots = [launch.spot] if launch.spot is not None else [True, False] if either else [False]
+    places = [_infra(launch.cloud, name) for name in launch.regions] or [launch.cloud or ""]
     kinds = [parse_gpus(name) for name in named]
-    return tuple(Choice(gpus=f"{kind.gpu.name}:{kind.count}", infra=infra, spot=spot) for kind in kinds for spot in spots)
+    return tuple(
+        Choice(gpus=f"{kind.gpu.name}:{kind.count}", infra=infra, spot=spot) for kind in kinds for spot in spots for infra in places
+    )
+
+
+def _infra(cloud: str | None, region: str) -> str:
+    """SkyPilot's `cloud/region`; a region may bring its cloud along where the recipe names none."""
+    if cloud is None:
+        return region if "/" in region else f"*/{region}"
+    return region if region.startswith(f"{cloud}/") else f"{cloud}/{region}"
 
 
 def prices_of(choices: Sequence[Choice], offers: Sequence[Offer]) -> dict[str, float]:
@@ -78,7 +89,7 @@ def offers_in(plan: Mapping[str, Any]) -> tuple[Offer, ...]:
             gpus=str(row["gpus"]),
             usd_per_h=float(row["usd_per_h"]),
             spot=bool(row["spot"]),
-            expected_usd=None,
+            expected_usd=Range(**row["usd_range"]) if row.get("usd_range") else None,
             expected_h=None,
             verdict=row["verdict"],
             risk=_risk_in(row.get("risk")),

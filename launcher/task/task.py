@@ -35,6 +35,8 @@ class Task:
     run: str
     config_text: str
     choices: tuple[Choice, ...]
+    ordered: bool = False
+    """The choices are tried in their order, rather than by their price."""
     nodes: int = 1
     disk_gb: int | None = None
     image: str | None = None
@@ -72,6 +74,7 @@ def render_task(task: Task, *, folders: Sequence[Path] = ()) -> str:
         "run": scalar(task.run),
         "nodes": task.nodes,
         "choices": [_choice(choice) for choice in task.choices],
+        "ordered": task.ordered,
         "disk_gb": task.disk_gb,
         "image": scalar(f"docker:{task.image}") if task.image else None,
         "ports": scalar(list(task.ports)) if task.ports else None,

@@ -72,8 +72,14 @@ def _metadata_of(project: Mapping[str, Any]) -> str:
     ]
     lines += [f"Requires-Dist: {needed}" for needed in project["dependencies"]]
     for extra, requirements in project["optional-dependencies"].items():
-        lines += [f"Provides-Extra: {extra}", *(f"Requires-Dist: {needed}; extra == '{extra}'" for needed in requirements)]
+        lines += [f"Provides-Extra: {extra}", *(f"Requires-Dist: {_of_extra(needed, extra)}" for needed in requirements)]
     return "\n".join(lines) + "\n"
+
+
+def _of_extra(needed: str, extra: str) -> str:
+    """The requirement, which may have a condition of its own, where the extra is wanted."""
+    what, _, condition = (part.strip() for part in needed.partition(";"))
+    return f"{what}; ({condition}) and extra == '{extra}'" if condition else f"{what}; extra == '{extra}'"
 
 
 def _packages() -> Iterator[tuple[str, bytes]]:

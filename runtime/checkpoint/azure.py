@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class AzureStore(ObjectStore):
 
 class _Azure:
     parallel = "azure"
+    span_bytes = PART_BYTES
 
     def __init__(self, address: Address) -> None:
         try:
@@ -74,13 +75,13 @@ class _Azure:
             return None
         return _head(found)
 
-    def get(self, head: Head, offset: int, count: int) -> bytes:
+    def get(self, head: Head, offset: int, count: int) -> Generator[bytes, None, None]:
         with self._explained(head.name, reading=True):
             stream = self._container.get_blob_client(head.name).download_blob(
                 offset=offset, length=count, etag=head.version, match_condition=self._same, max_concurrency=1
             )
             content: bytes = stream.readall()
-        return content
+        yield content
 
     def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
         condition = {"etag": replaces, "match_condition": self._same} if replaces is not None else {}
@@ -99,14 +100,14 @@ class _Azure:
             with self._explained(name):
                 blob.stage_block(b64encode(block.encode()).decode(), content, length=len(content))
 
-        def put(number: int, content: bytes) -> Any:
+        def put(number: int, content: memoryview) -> Any:
             # The name tells the content, so what a cut-off upload has staged is known again.
             block = f"{number:06d}-{xxhash.xxh3_128_hexdigest(content)}"
             if content and block not in there:
-                again(lambda: stage(block, content))
+                again(lambda: stage(block, bytes(content)))
             return self._block(block_id=b64encode(block.encode()).decode()) if content else None
 
-        digest, blocks = parts.send(source, size, put, lambda _content: None)
+        digest, blocks = parts.send(source, size, put)
 
         def commit() -> None:
             with self._explained(name):

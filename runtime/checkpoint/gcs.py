@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from runtime.checkpoint.busy import unavailable
 from runtime.checkpoint.checksum import Digest, Hasher
 from runtime.checkpoint.jitter import keep_random_state
 from runtime.checkpoint.objects import CONNECT_S, READ_S, Head, ObjectStore, ReplacedError, again
-from runtime.checkpoint.parts import Parts, sum_file
+from runtime.checkpoint.parts import PART_BYTES, Parts, sum_file
 from runtime.checkpoint.refusal import missing_bucket, no_credentials, no_permission, package_missing, refused
 from runtime.config.storage import Address
 
@@ -31,6 +31,7 @@ class GoogleStore(ObjectStore):
 
 class _Google:
     parallel = "gcs"
+    span_bytes = PART_BYTES
 
     def __init__(self, address: Address) -> None:
         try:
@@ -54,7 +55,7 @@ class _Google:
             blob = self._bucket.get_blob(name, **self._options)
         return None if blob is None else _head(blob)
 
-    def get(self, head: Head, offset: int, count: int) -> bytes:
+    def get(self, head: Head, offset: int, count: int) -> Generator[bytes, None, None]:
         blob = self._bucket.blob(head.name, generation=int(head.version) if head.version else None)
         try:
             with self._explained(head.name, reading=True):
@@ -63,7 +64,7 @@ class _Google:
                 )
         except FileNotFoundError as error:
             raise ReplacedError(*error.args) from error
-        return content
+        yield content
 
     def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
         generation = 0 if create else int(replaces) if replaces is not None else None

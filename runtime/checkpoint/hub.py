@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from runtime.checkpoint.busy import unavailable
 from runtime.checkpoint.checksum import Digest
 from runtime.checkpoint.commits import Commits
 from runtime.checkpoint.objects import READ_S, Head, ObjectStore, ReplacedError, again
-from runtime.checkpoint.parts import Parts, sum_file
+from runtime.checkpoint.parts import PART_BYTES, Parts, sum_file
 from runtime.checkpoint.refusal import missing_bucket, no_credentials, no_permission, package_missing, public_repository, refused
 from runtime.checkpoint.store import Capabilities
 from runtime.config.problem import UserError
@@ -49,6 +49,7 @@ class HubStore(ObjectStore):
 
 class _Hub:
     parallel = "hub"
+    span_bytes = PART_BYTES
 
     def __init__(self, address: Address) -> None:
         try:
@@ -84,7 +85,7 @@ class _Hub:
             commit = self._newest()
             return self._head_at(name, commit)
 
-    def get(self, head: Head, offset: int, count: int) -> bytes:
+    def get(self, head: Head, offset: int, count: int) -> Generator[bytes, None, None]:
         _, _, commit = (head.version or "").partition("@")
         url = f"{self._endpoint}/{self.address.bucket}/resolve/{commit}/{quote(head.name)}"
         span = {"Range": f"bytes={offset}-{offset + count - 1}", "Accept-Encoding": "identity", "Authorization": f"Bearer {self._token}"}
@@ -96,7 +97,7 @@ class _Hub:
         except FileNotFoundError as error:
             # The history was rewritten: that commit is gone.
             raise ReplacedError(*error.args) from error
-        return content
+        yield content
 
     def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
         from huggingface_hub import CommitOperationAdd

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from base64 import b64encode
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from runtime.checkpoint.body import Body
 from runtime.checkpoint.checksum import THREADS, Digest
+from runtime.checkpoint.crc import Crc64, written
 from runtime.checkpoint.objects import Head, again
 from runtime.checkpoint.parts import Parts
 
@@ -32,40 +33,44 @@ class Multipart:
     each is compared with the file by its checksum before it is believed. So nothing has to be remembered here, and another process can go on too.
     """
 
-    def __init__(self, client: Any, checksums: Any, *, bucket: str, name: str, explained: Explained) -> None:
+    def __init__(self, client: Any, crc: Crc64, *, bucket: str, name: str, explained: Explained) -> None:
         self._client = client
-        self._checksums = checksums
+        self._crc = crc
         self._where = {"Bucket": bucket, "Key": name}
         self._name = name
         self._explained = explained
 
-    def send(self, source: Path, size: int, parts: Parts, asked: dict[str, str], also: Callable[[bytes], None]) -> Digest:
-        """The digest of `source`, which the object holds now. Raises as a Service does."""
-        upload, there = self._unfinished() or (self._begin(asked), {})
+    def send(self, source: Path, size: int, parts: Parts, *, checksums: bool) -> tuple[Digest, int | None]:
+        """The digest of `source`, which the object holds now, and with `checksums` its CRC64NVME. Raises as a Service does."""
+        upload, there = self._unfinished() or (self._begin(_asked(checksums)), {})
 
-        def put(number: int, content: bytes) -> dict[str, Any]:
+        def put(number: int, content: memoryview) -> _Part:
+            # Each is summed once, here, beside the others; the library would do it again, and wrap what it sends.
+            crc = self._crc.of(content) if checksums else None
+            sums = {} if crc is None else {"ChecksumCRC64NVME": written(crc)}
             known = there.get(number + 1)
-            if known is not None and self._same(known, content):
-                return self._entry(number + 1, known, content, asked)
+            answer = known if known is not None and _same(known, content, sums) else again(lambda: ask(number, content, sums))
+            return _Part(entry={"PartNumber": number + 1, "ETag": answer["ETag"], **sums}, size=len(content), crc=crc)
+
+        def ask(number: int, content: memoryview, sums: dict[str, str]) -> Any:
             parts.bandwidth.take(len(content))
             with self._explained(self._name):
-                answer = self._client.upload_part(**self._where, **asked, UploadId=upload, PartNumber=number + 1, Body=content)
-            return self._entry(number + 1, answer, content, asked)
+                return self._client.upload_part(**self._where, **sums, UploadId=upload, PartNumber=number + 1, Body=Body(content))
 
         try:
-            digest, done = parts.send(source, size, lambda number, content: again(lambda: put(number, content)), also)
-            self._complete(upload, done)
+            digest, done = parts.send(source, size, put)
+            self._complete(upload, [part.entry for part in done])
         except OSError:
             raise
         except BaseException:
             # Parts that are never put together cost money until somebody finds them.
             self.abort(upload)
             raise
-        return digest
+        return digest, self._crc.joined((part.crc, part.size) for part in done if part.crc is not None) if checksums else None
 
-    def copy(self, origin: Head, step: int, asked: dict[str, str]) -> None:
+    def copy(self, origin: Head, step: int, *, checksums: bool) -> None:
         """Make the object from another one, in pieces of `step` bytes copied within the store."""
-        upload = self._begin(asked)
+        upload = self._begin(_asked(checksums))
         source = {"Bucket": self._where["Bucket"], "Key": origin.name}
         same = {"CopySourceIfMatch": origin.version} if origin.version else {}
 
@@ -115,19 +120,24 @@ class Multipart:
                     return found["UploadId"], {part["PartNumber"]: part for page in pages for part in page.get("Parts", ())}
         return None
 
-    def _same(self, known: Any, content: bytes) -> bool:
-        """Whether a part in the store is `content`: by its CRC, or by the MD5 that its ETag is where nothing encrypts it."""
-        if known.get("Size") != len(content):
-            return False
-        if "ChecksumCRC64NVME" in known:
-            return bool(known["ChecksumCRC64NVME"] == self._crc(content))
-        return bool(str(known.get("ETag", "")).strip('"') == hashlib.md5(content, usedforsecurity=False).hexdigest())
 
-    def _entry(self, number: int, answer: Any, content: bytes, asked: dict[str, str]) -> dict[str, Any]:
-        sums = {key: answer[key] for key in _SUMS if key in answer}
-        if asked and "ChecksumCRC64NVME" not in sums:
-            sums["ChecksumCRC64NVME"] = self._crc(content)
-        return {"PartNumber": number, **sums}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """A part that has arrived."""
 
-    def _crc(self, content: bytes) -> str:
-        return b64encode(self._checksums.crc64nvme(content).to_bytes(8, "big")).decode()
+    entry: dict[str, Any]
+    size: int
+    crc: int | None
+
+
+def _asked(checksums: bool) -> dict[str, str]:
+    return {"ChecksumAlgorithm": "CRC64NVME"} if checksums else {}
+
+
+def _same(known: Any, content: memoryview, sums: dict[str, str]) -> bool:
+    """Whether a part in the store is `content`: by its CRC, or by the MD5 that its ETag is where nothing encrypts it."""
+    if known.get("Size") != len(content):
+        return False
+    if sums and "ChecksumCRC64NVME" in known:
+        return bool(known["ChecksumCRC64NVME"] == sums["ChecksumCRC64NVME"])
+    return bool(str(known.get("ETag", "")).strip('"') == hashlib.md5(content, usedforsecurity=False).hexdigest())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
@@ -15,11 +15,11 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 
 from runtime.checkpoint.bandwidth import Bandwidth
 from runtime.checkpoint.busy import AtLeastAsked, pause_of
-from runtime.checkpoint.checksum import Digest, Hasher
+from runtime.checkpoint.checksum import Digest
 from runtime.checkpoint.disk import disk_error
 from runtime.checkpoint.jitter import Jitter
 from runtime.checkpoint.manifest import check_relative
-from runtime.checkpoint.parts import Parts
+from runtime.checkpoint.parts import Parts, Write
 from runtime.checkpoint.patience import passes
 from runtime.checkpoint.refusal import is_plain_refusal
 from runtime.checkpoint.store import Capabilities, Stat
@@ -66,13 +66,15 @@ class Service(Protocol):
     address: Address
     parallel: str
     """For the names of threads."""
+    span_bytes: int
+    """How much one request for a file that goes to the disk asks for."""
 
     def head(self, name: str) -> Head | None:
         """One object, None when it is missing."""
         ...
 
-    def get(self, head: Head, offset: int, count: int) -> bytes:
-        """A part of the version that `head` told of. ReplacedError when there is another one by now."""
+    def get(self, head: Head, offset: int, count: int) -> Generator[bytes, None, None]:
+        """A span of the version that `head` told of, in pieces. ReplacedError when there is another one by now."""
         ...
 
     def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
@@ -162,28 +164,24 @@ class ObjectStore:
 
     def get_file(self, key: str, target: Path) -> Digest:
         """As Store.get_file. Several parts are fetched at once, all of one version."""
-        contents = self.read(key)
         # Asked for before the file is made: a missing object leaves nothing behind.
-        content = next(contents, None)
-        hasher = Hasher()
-        with closing(contents), target.open("xb", buffering=0) as stream:
-            while content is not None:
-                hasher.update(content)
-                left = memoryview(content)
-                while left:
-                    left = left[stream.write(left) :]
-                content = next(contents, None)
-            os.fsync(stream.fileno())
-        return hasher.digest()
+        head = self._head(key)
+        with target.open("x+b", buffering=0) as stream:
+            for left in reversed(range(_ATTEMPTS)):
+                try:
+                    return self._parts.place(stream.fileno(), head.size, self._service.span_bytes, partial(self._span, head))
+                except ReplacedError:
+                    if not left:
+                        raise
+                    stream.truncate(0)
+                    head = self._head(key)
+        raise AssertionError("the last attempt returns or raises")
 
     def read(self, key: str) -> Generator[bytes, None, None]:
         """As Store.read. One version is read from its beginning to its end; a replaced one is begun again as long as nothing was handed out."""
-        name, handed_out = self._name(key), False
+        handed_out = False
         for left in reversed(range(_ATTEMPTS)):
-            head = again(lambda: self._service.head(name))
-            if head is None:
-                raise FileNotFoundError(f"{self.url(key)} is missing")
-            with closing(self._content(head)) as contents:
+            with closing(self._content(self._head(key))) as contents:
                 try:
                     for content in contents:
                         handed_out = True
@@ -258,14 +256,45 @@ class ObjectStore:
     def _below(self, key: str) -> str:
         return f"{self._address.prefix}/{key}" if self._address.prefix else key
 
+    def _head(self, key: str) -> Head:
+        name = self._name(key)
+        head = again(lambda: self._service.head(name))
+        if head is None:
+            raise FileNotFoundError(f"{self.url(key)} is missing")
+        return head
+
     def _content(self, head: Head) -> Generator[bytes, None, None]:
         def get(offset: int, count: int) -> bytes:
-            content = self._service.get(head, offset, count)
-            if len(content) != count:
-                raise ConnectionError(f"{len(content):,} of {count:,} bytes of {head.name} arrived")
-            return content
+            pieces: list[bytes] = []
+            self._span(head, offset, count, lambda _offset, piece: pieces.append(piece))
+            return b"".join(pieces)
 
-        return self._parts.fetch(head.size, lambda offset, count: again(lambda: get(offset, count)))
+        return self._parts.fetch(head.size, get)
+
+    def _span(self, head: Head, offset: int, count: int, write: Write) -> None:
+        """Has `count` bytes of an object from `offset` on written; what has arrived when an answer breaks off is not asked for again."""
+        end = offset + count
+
+        def ask() -> None:
+            nonlocal offset
+            start = offset
+            try:
+                with closing(self._service.get(head, start, end - start)) as pieces:
+                    for piece in pieces:
+                        if offset + len(piece) > end:
+                            offset = start
+                            raise ConnectionError(f"more than the {count:,} bytes asked for of {head.name} arrived")
+                        write(offset, piece)
+                        offset += len(piece)
+                if offset == start:
+                    raise ConnectionError(f"nothing of {head.name} arrived")
+            except ConnectionError as error:
+                # Who brings something is asked for the rest at once, however often that breaks off.
+                if offset == start or isinstance(error, ReplacedError):
+                    raise
+
+        while offset < end:
+            again(ask)
 
     def _probe(self) -> Capabilities:
         """What the store honours, found by trying each on an object of its own. Raises as every request does."""

@@ -1,12 +1,13 @@
-"""Objects in parts: several on their way at once, summed and written in order, with bounded memory."""
+"""Objects in parts: several on their way at once, summed in order, with bounded memory."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,12 +15,15 @@ from runtime.checkpoint.bandwidth import Bandwidth
 from runtime.checkpoint.checksum import CHUNK_BYTES, Digest, Hasher
 
 Result = TypeVar("Result")
+Write = Callable[[int, bytes], None]
 
 PART_BYTES = 8 << 20
-# Parts that are in memory at once, of all the objects of one store together: 64 MiB, about twice that while a body is put together.
+# Parts that are in memory at once, of all the objects of one store together: 64 MiB.
 SLOTS = 8
 # S3 allows 10,000 parts and Azure 50,000 blocks an object.
 _MOST_PARTS = 9_000
+# So much of a file that arrives is left to the disk's cache before it is flushed: the disk writes while the rest arrives.
+_FLUSH_BYTES = 128 << 20
 
 
 def part_bytes(size: int) -> int:
@@ -34,36 +38,35 @@ class Parts:
         self.bandwidth = bandwidth
         self._pool = ThreadPoolExecutor(SLOTS, thread_name_prefix=name)
         self._slots = threading.BoundedSemaphore(SLOTS)
+        self._buffers = _Buffers()
 
-    def send(
-        self, source: Path, size: int, put: Callable[[int, bytes], Result], also: Callable[[bytes], None]
-    ) -> tuple[Digest, list[Result]]:
+    def send(self, source: Path, size: int, put: Callable[[int, memoryview], Result]) -> tuple[Digest, list[Result]]:
         """What `put(number, content)` returned for each part of `source`, from 0; and the digest of what was read.
 
-        `also` is given each part in order. An empty file has one empty part. `size` is about what the file has; it is read to its end whatever that is.
-        Raises what `put` raised, OSError from the disk; nothing is under way any more then.
+        The memory of a content is another part's once `put` has returned. An empty file has one empty part. `size` is about what the file has; it is read to its end
+        whatever that is. Raises what `put` raised, OSError from the disk; nothing is under way any more then.
         """
         hasher = Hasher()
         step = part_bytes(size)
         under_way: list[Future[Result]] = []
         try:
-            with source.open("rb", buffering=0) as stream:
+            with self._buffers.in_use(), source.open("rb", buffering=0) as stream:
                 while True:
-                    self._slots.acquire()
+                    buffer = self._take(step)
                     try:
-                        content = _read_exactly(stream.readinto, step)
-                        if under_way and (not content or any(_failed(future) for future in under_way)):
-                            self._slots.release()
+                        count = _fill(stream.readinto, buffer)
+                        if under_way and (not count or any(_failed(future) for future in under_way)):
+                            self._give(buffer)
                             break
+                        content = memoryview(buffer)[:count]
                         hasher.update(content)
-                        also(content)
                         future = self._pool.submit(put, len(under_way), content)
                     except BaseException:
-                        self._slots.release()
+                        self._give(buffer)
                         raise
-                    future.add_done_callback(lambda _future: self._slots.release())
+                    future.add_done_callback(lambda _future, buffer=buffer: self._give(buffer))  # type: ignore[misc]
                     under_way.append(future)
-                    if len(content) < step:
+                    if count < step:
                         break
             return hasher.digest(), [future.result() for future in under_way]
         except BaseException:
@@ -92,6 +95,83 @@ class Parts:
             for _ in under_way:
                 self._slots.release()
 
+    def place(self, descriptor: int, size: int, step: int, get: Callable[[int, int, Write], None]) -> Digest:
+        """Writes the `size` bytes of an object into the open file `descriptor`, `step` bytes at a time and several such spans at once.
+
+        Returns the digest of what the file holds, which is on the disk then: the spans are read back in order, from the disk's cache as a rule.
+        `get(offset, count, write)` gives what it fetches to `write(offset, piece)`. Raises what it raised, OSError from the disk; nothing is under way
+        any more then.
+        """
+
+        def write(offset: int, piece: bytes) -> None:
+            left = memoryview(piece)
+            while left:
+                count = os.pwrite(descriptor, left, offset)
+                left, offset = left[count:], offset + count
+
+        hasher, buffer, flushed = Hasher(), memoryview(bytearray(CHUNK_BYTES)), 0
+        offsets = range(0, size, step)
+        under_way = [self._pool.submit(get, offset, min(step, size - offset), write) for offset in offsets]
+        try:
+            for start, future in zip(offsets, under_way, strict=True):
+                future.result()
+                offset, end = start, min(start + step, size)
+                while offset < end and (count := os.preadv(descriptor, [buffer[: end - offset]], offset)):
+                    hasher.update(buffer[:count])
+                    offset += count
+                if end - flushed >= _FLUSH_BYTES:
+                    os.fdatasync(descriptor)
+                    flushed = end
+            os.fsync(descriptor)
+        except BaseException:
+            _call_off(under_way)
+            raise
+        return hasher.digest()
+
+    def _take(self, size: int) -> bytearray:
+        self._slots.acquire()
+        try:
+            return self._buffers.take(size)
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def _give(self, buffer: bytearray) -> None:
+        self._buffers.give(buffer)
+        self._slots.release()
+
+
+class _Buffers:
+    """Memory for parts, used again as long as somebody sends: to ask the system for each anew costs as much as to send it."""
+
+    def __init__(self) -> None:
+        self._spare: list[bytearray] = []
+        self._users = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        with self._lock:
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._spare.clear()
+
+    def take(self, size: int) -> bytearray:
+        with self._lock:
+            if self._spare and len(self._spare[-1]) == size:
+                return self._spare.pop()
+        return bytearray(size)
+
+    def give(self, buffer: bytearray) -> None:
+        with self._lock:
+            if self._users:
+                self._spare.append(buffer)
+
 
 def sum_file(source: Path, also: Callable[[memoryview], None]) -> Digest:
     """Size and checksum of `source`; `also` is given each piece in order. Raises OSError."""
@@ -108,17 +188,16 @@ def _failed(future: Future[Result]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is not None
 
 
-def _call_off(futures: list[Future[Result]] | deque[Future[Result]]) -> None:
+def _call_off(futures: Sequence[Future[Result]] | deque[Future[Result]]) -> None:
     for future in futures:
         future.cancel()
     with suppress(Exception):
         wait(futures)
 
 
-def _read_exactly(read_into: Callable[[memoryview], int | None], count: int) -> bytes:
-    """`count` bytes, fewer at the end of the file."""
-    buffer = memoryview(bytearray(count))
-    filled = 0
-    while filled < count and (more := read_into(buffer[filled:])):
+def _fill(read_into: Callable[[memoryview], int | None], buffer: bytearray) -> int:
+    """How many bytes of `buffer` were read: all, fewer at the end of the file."""
+    view, filled = memoryview(buffer), 0
+    while filled < len(buffer) and (more := read_into(view[filled:])):
         filled += more
-    return bytes(buffer[:filled])
+    return filled

@@ -1,17 +1,18 @@
-"""Amazon S3 and the servers that speak as it does, by boto3."""
+"""Amazon S3 and the servers that speak as it does, by botocore, the part of boto3 that makes requests."""
 
 from __future__ import annotations
 
 import os
-from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from runtime.checkpoint.bandwidth import Bandwidth, Unlimited
+from runtime.checkpoint.body import Body
 from runtime.checkpoint.busy import unavailable
 from runtime.checkpoint.checksum import Digest
+from runtime.checkpoint.crc import Crc64, written
 from runtime.checkpoint.jitter import keep_random_state
 from runtime.checkpoint.multipart import Multipart
 from runtime.checkpoint.objects import CONNECT_S, READ_S, Head, ObjectStore, ReplacedError, again
@@ -35,10 +36,14 @@ _REJECTED_KEYS = frozenset(
 _BAD_BODY = frozenset({"BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest", "XAmzContentSHA256Mismatch"})
 # The most that one request may copy is 5 GB; smaller pieces are copied beside each other and end within a request's time.
 _COPY_BYTES = 1 << 30
+# Of a file: to make a request takes the library some milliseconds of the processor, and what arrives does not wait in memory.
+_SPAN_BYTES = 32 << 20
+# Of an answer: what each of several threads holds of it at a time.
+_PIECE_BYTES = 1 << 20
 
 
 class S3Store(ObjectStore):
-    """A bucket of S3. Keys come from where boto3 looks for them, which starts with the environment."""
+    """A bucket of S3. Keys come from where Amazon's library looks for them, which starts with the environment."""
 
     def __init__(self, address: Address, bandwidth: Bandwidth | None = None) -> None:
         super().__init__(_S3(address), bandwidth or Unlimited())
@@ -46,16 +51,17 @@ class S3Store(ObjectStore):
 
 class _S3:
     parallel = "s3"
+    span_bytes = _SPAN_BYTES
 
     def __init__(self, address: Address) -> None:
         try:
-            import awscrt.checksums
-            import boto3
+            import botocore.session
             from botocore.config import Config
+
+            self._crc = Crc64()
         except ImportError as error:
-            raise package_missing(address, error, "boto3[crt]") from error
+            raise package_missing(address, error, "boto3[crt]>=1.44") from error
         self.address = address
-        self._checksums: Any = awscrt.checksums
         own = bool(address.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
         # Requests are repeated by `again`: the library draws its pauses from the generator that training draws from.
         # The body's integrity is vouched for by CRC64NVME, or by reading back; hashing it with SHA-256 as well, as plain http does by default,
@@ -70,10 +76,9 @@ class _S3:
             s3={"payload_signing_enabled": False, **({"addressing_style": "path"} if own else {})},
         )
         with self._explained("", reading=True):
-            session = boto3.session.Session()
-            self._client: Any = session.client(
-                "s3", endpoint_url=address.endpoint or None, region_name=session.region_name or "us-east-1", config=config
-            )
+            session = botocore.session.Session()
+            region = session.get_config_variable("region") or "us-east-1"
+            self._client: Any = session.create_client("s3", endpoint_url=address.endpoint or None, region_name=region, config=config)
         keep_random_state("botocore", "urllib3")
 
     def head(self, name: str) -> Head | None:
@@ -90,14 +95,15 @@ class _S3:
             modified=answer["LastModified"].timestamp() if "LastModified" in answer else None,
         )
 
-    def get(self, head: Head, offset: int, count: int) -> bytes:
+    def get(self, head: Head, offset: int, count: int) -> Generator[bytes, None, None]:
         same = {"IfMatch": head.version} if head.version else {}
         with self._explained(head.name, reading=True):
             answer = self._client.get_object(
                 Bucket=self.address.bucket, Key=head.name, Range=f"bytes={offset}-{offset + count - 1}", **same
             )
-            content: bytes = answer["Body"].read()
-            return content
+            with closing(answer["Body"]) as body:
+                while piece := body.read(_PIECE_BYTES):
+                    yield piece
 
     def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
         condition = {"IfNoneMatch": "*"} if create else {"IfMatch": replaces} if replaces is not None else {}
@@ -105,35 +111,28 @@ class _S3:
             self._client.put_object(Bucket=self.address.bucket, Key=name, Body=content, **condition)
 
     def send(self, name: str, source: Path, parts: Parts, *, checksums: bool) -> tuple[Digest, str | None]:
-        total = 0
-
-        def also(content: bytes) -> None:
-            nonlocal total
-            total = self._checksums.crc64nvme(content, total)
-
         size = source.stat().st_size
-        asked = {"ChecksumAlgorithm": "CRC64NVME"} if checksums else {}
         if size <= PART_BYTES:
-            digest = self._send_whole(name, source, size, parts, asked, also)
+            digest, crc = self._send_whole(name, source, size, parts, checksums=checksums)
         else:
-            digest = self._multipart(name).send(source, size, parts, asked, also)
-        return digest, b64encode(total.to_bytes(8, "big")).decode() if checksums else None
+            digest, crc = self._multipart(name).send(source, size, parts, checksums=checksums)
+        return digest, None if crc is None else written(crc)
 
     def sums(self, source: Path, *, checksums: bool) -> tuple[Digest, str | None]:
         total = 0
 
         def also(content: memoryview) -> None:
             nonlocal total
-            total = self._checksums.crc64nvme(content, total)
+            total = self._crc.of(content, total)
 
         digest = sum_file(source, also)
-        return digest, b64encode(total.to_bytes(8, "big")).decode() if checksums else None
+        return digest, written(total) if checksums else None
 
     def copy(self, name: str, origin: Head, *, checksums: bool) -> None:
-        asked = {"ChecksumAlgorithm": "CRC64NVME"} if checksums else {}
         if origin.size > _COPY_BYTES:
-            self._multipart(name).copy(origin, _COPY_BYTES, asked)
+            self._multipart(name).copy(origin, _COPY_BYTES, checksums=checksums)
             return
+        asked = {"ChecksumAlgorithm": "CRC64NVME"} if checksums else {}
         same = {"CopySourceIfMatch": origin.version} if origin.version else {}
         with self._explained(name, reading=True):
             self._client.copy_object(
@@ -159,12 +158,10 @@ class _S3:
 
     def refuses_wrong_checksum(self, name: str) -> bool:
         content = b"this is not what was announced"
-        announced = self._checksums.crc64nvme(content) ^ 1
+        announced = self._crc.of(content) ^ 1
         try:
             with self._explained(name):
-                self._client.put_object(
-                    Bucket=self.address.bucket, Key=name, Body=content, ChecksumCRC64NVME=b64encode(announced.to_bytes(8, "big")).decode()
-                )
+                self._client.put_object(Bucket=self.address.bucket, Key=name, Body=content, ChecksumCRC64NVME=written(announced))
         except ConnectionAbortedError:
             return True
         except UserError as error:
@@ -182,20 +179,26 @@ class _S3:
         ]
         return heads, answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
 
-    def _send_whole(self, name: str, source: Path, size: int, parts: Parts, asked: dict[str, str], also: Any) -> Digest:
-        def put(content: bytes) -> None:
+    def _send_whole(self, name: str, source: Path, size: int, parts: Parts, *, checksums: bool) -> tuple[Digest, int | None]:
+        def put(_number: int, content: memoryview) -> int | None:
+            crc = self._crc.of(content) if checksums else None
+            again(lambda: ask(content, {} if crc is None else {"ChecksumCRC64NVME": written(crc)}))
+            return crc
+
+        def ask(content: memoryview, announced: dict[str, str]) -> None:
             parts.bandwidth.take(len(content))
             with self._explained(name):
-                self._client.put_object(Bucket=self.address.bucket, Key=name, Body=content, **asked)
+                self._client.put_object(Bucket=self.address.bucket, Key=name, Body=Body(content), **announced)
 
-        return parts.send(source, size, lambda _number, content: again(lambda: put(content)), also)[0]
+        digest, crcs = parts.send(source, size, put)
+        return digest, crcs[0]
 
     def _multipart(self, name: str) -> Multipart:
-        return Multipart(self._client, self._checksums, bucket=self.address.bucket, name=name, explained=self._explained)
+        return Multipart(self._client, self._crc, bucket=self.address.bucket, name=name, explained=self._explained)
 
     @contextmanager
     def _explained(self, name: str, *, reading: bool = False, replacing: bool = False) -> Iterator[None]:
-        """The errors a Service raises, for those of boto3."""
+        """The errors a Service raises, for those of the library."""
         from botocore import exceptions
         from botocore.parsers import ResponseParserError
 

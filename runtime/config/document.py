@@ -26,11 +26,12 @@ _MOST_VALUES = 50_000  # far above any recipe; stops texts whose aliases multipl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where a key stands: line and column from 1, or the `--set` that put it there."""
+    """Where a key stands: line and column from 1, or the `--set` that put it there. `file` is set where that is not the document's own."""
 
     line: int | None = None
     column: int | None = None
     origin: str = ""
+    file: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class Document:
             message=_printable(message),
             fix=_printable(fix),
             path=dotted(path),
-            file="" if position.origin else self.file,
+            file="" if position.origin else position.file or self.file,
             line=position.line,
             column=position.column,
             place=position.origin,

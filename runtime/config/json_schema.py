@@ -20,6 +20,13 @@ _NAMED = {
     "chat_template": choices.chat_templates,
 }
 
+_EXTENDS = {
+    "type": ["string", "null"],
+    "title": "Extends",
+    "description": "A recipe that this one is laid over: the path of a file, `./base.yml`, or a family as `launcher new` writes it, `qwen-3/8b/qlora`. "
+    "Mappings are joined key by key, anything else replaces what the other has, and an empty value removes it. The launcher joins them; the runtime gets one config.",
+}
+
 
 def json_schema(top: type[TrainingConfig] = TrainingConfig) -> dict[str, Any]:
     """The schema, with descriptions, known names as examples, and old names marked as deprecated; `top` is the model of a recipe that plugins extend."""
@@ -54,6 +61,9 @@ def json_schema(top: type[TrainingConfig] = TrainingConfig) -> dict[str, Any]:
     rows |= {old: _old(rows[new], new) for old, new in DATASET_RENAMED.items()}
     shards = sections[FSDP.__name__]["properties"]
     shards |= {f"fsdp_{name}": _old(entry, name) for name, entry in list(shards.items()) if not name.startswith("fsdp_")}
+    properties["extends"] = _EXTENDS
+    # What a recipe must say may stand in the one it extends.
+    schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["extends"]}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Fine-tuning recipe"}
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from runtime.config.section import Section
+
+# What a shell takes as the name of a variable.
+SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class PublishSection(Section):
@@ -54,27 +57,38 @@ class LaunchConfig(Section):
         description="Name of the run; a random readable one when unset. Lower-case letters, digits and dashes.",
     )
     cloud: str | None = Field(default=None, description="Where to run: `local` is this machine; a SkyPilot cloud name otherwise.")
-    region: str | None = Field(default=None, description="Region of that cloud; any when unset.")
+    region: str | list[str] | None = Field(
+        default=None,
+        description="Region of that cloud, or a list of which any will do; `CLOUD/REGION`, as `gcp/us-central1`, where `cloud` is unset. Unset: any region.",
+    )
     gpus: str | list[str] | None = Field(
         default=None,
         description="GPU kind and count in SkyPilot's names, `A100-80GB:8`; a list means any of them. Unset on this machine: whatever it has.",
+    )
+    prefer: Literal["cheapest", "listed"] = Field(
+        default="cheapest",
+        description="Which machine is taken where several will do. `cheapest`: the one with the lowest price an hour that is to be had. `listed`: the first of `gpus` that is to be had, interruptible before on demand where `spot` is unset, and of its regions the first of `region`.",
     )
     nodes: int = Field(default=1, ge=1, description="Number of machines of that kind.")
     processes: int | None = Field(
         default=None, ge=1, description="Training processes on this machine. Default: one for each GPU, one on a CPU."
     )
     spot: bool | None = Field(
-        default=None, description="Take interruptible machines. Unset: decided by expected cost where the cloud offers both."
+        default=None,
+        description="Take interruptible machines. Unset: decided by expected cost where the cloud offers both; when interruptible ones are cheaper and none is to be had, the run starts on demand.",
     )
     preemption_h: float | None = Field(
         default=None,
         gt=0,
         description="Mean hours between two preemptions of this run's machines, where you know better than the launcher's own figures. Without `save_steps`, `saves_per_epoch` and `save_strategy`, a run that can be preempted, or has a `storage`, saves as often as loses least: every sqrt(2 C M) seconds, where C is the measured time a save holds training up and M is this; between 1 and 30 minutes, half of M at most. Default there: 4.",
     )
-    image: str | None = Field(default=None, description="Container image of the runtime; the project's own prepared image when unset.")
+    image: str | None = Field(
+        default=None,
+        description="Container image that has the runtime, such as one made by `launcher image build`. Unset: the cloud's own machine image, on which the launcher and the training stack are installed before training, which takes some minutes.",
+    )
     storage: str | None = Field(
         default=None,
-        description="Where sealed checkpoints and the final model go while training continues, verified there: a folder or `file:///…`; `s3://BUCKET/PREFIX` (R2, MinIO and others with `?endpoint=https://HOST` or AWS_ENDPOINT_URL); `gs://BUCKET/PREFIX`; `az://CONTAINER/PREFIX` or `https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX`; `hf://OWNER/NAME` (or `NAME@BRANCH/PREFIX`), a private repository of the Hugging Face Hub, made if need be, for runs on this machine alone: the Hub takes some 100 commits an hour, so it is never the only copy of a running training. A bucket must exist. Credentials come from the environment and are never part of the address. Unset on this machine: they stay in the output folder alone.",
+        description="Where sealed checkpoints and the final model go while training continues, verified there: a folder or `file:///…`; `s3://BUCKET/PREFIX` (R2, MinIO and others with `?endpoint=https://HOST` or AWS_ENDPOINT_URL); `gs://BUCKET/PREFIX`; `az://CONTAINER/PREFIX` or `https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX`; `hf://OWNER/NAME` (or `NAME@BRANCH/PREFIX`), a private repository of the Hugging Face Hub, made if need be, for runs on this machine alone: the Hub takes some 100 commits an hour, so it is never the only copy of a running training. A bucket must exist. Credentials come from the environment, those of S3 also from an AWS profile, and are never part of the address. Unset on this machine: they stay in the output folder alone.",
     )
     upload_mb_per_s: float | None = Field(
         default=None,
@@ -86,16 +100,22 @@ class LaunchConfig(Section):
         ge=1,
         description="With `save_total_limit`: besides the newest so many, every sealed checkpoint whose step is a multiple of this is kept for good, here and in the `storage`. Unset: only the newest, and the best where `load_best_model_at_end` is set.",
     )
-    max_cost_usd: float | None = Field(default=None, gt=0, description="The run is stopped at a sealed checkpoint before it costs more.")
+    max_cost_usd: float | None = Field(
+        default=None,
+        gt=0,
+        description="The run is stopped at a sealed checkpoint before it costs more. All runs of a sweep together cost no more: each gets a part of it, by what it is expected to cost. What a run has cost counts on after `launcher resume`, which can set another cap.",
+    )
     max_hours: float | None = Field(
-        default=None, gt=0, description="The run is stopped at a sealed checkpoint after this many hours of wall time."
+        default=None,
+        gt=0,
+        description="The run is stopped at a sealed checkpoint after this many hours of wall time; each run of a sweep for itself. They count anew after `launcher resume`.",
     )
     stall_minutes: float | None = Field(
         default=60.0,
         gt=0,
         description="On a rented machine, stop the run when it has shown no sign of life (no step, no line of its log) for so many minutes: a hang is billed as work is. `null` waits for ever.",
     )
-    secrets: list[str] = Field(
+    secrets: list[SecretName] = Field(
         default_factory=list,
         description="Names of environment variables the training needs, such as HF_TOKEN. Their values are handed to the process and written nowhere.",
     )
@@ -108,3 +128,15 @@ class LaunchConfig(Section):
     backend: Literal["auto", "local", "sky"] = Field(
         default="auto", description="Which backend runs it; `auto` takes `local` for `cloud: local` and SkyPilot otherwise."
     )
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """The regions that will do, none for any."""
+        return (self.region,) if isinstance(self.region, str) else tuple(self.region or ())
+
+    @property
+    def rented(self) -> bool:
+        """Whether the run takes place on a rented machine, as `up` decides it: this machine has to be named, a cloud or GPUs mean another one."""
+        if self.cloud == "local" or self.backend == "local":
+            return False
+        return self.cloud is not None or self.gpus is not None or self.backend == "sky"

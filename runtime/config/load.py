@@ -18,7 +18,7 @@ from runtime.config.plain import config_hash, dump_yaml
 from runtime.config.problem import Problem, UserError
 from runtime.config.schema import TrainingConfig
 
-__all__ = ["Checked", "check_text", "config_hash", "dump_yaml", "load_config", "read_text"]
+__all__ = ["Checked", "check_document", "check_text", "config_hash", "dump_yaml", "load_config", "read_text"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +80,11 @@ def check_text(text: str, *, file: str, overrides: Sequence[str] = (), plugin_fo
         document = read(text, file=file)
     except BrokenYamlError as error:
         return Checked(config=None, errors=(error.problem,), warnings=(), document=Document(file=file, text=text))
+    return check_document(document, overrides=overrides, plugin_folders=plugin_folders)
+
+
+def check_document(document: Document, *, overrides: Sequence[str] = (), plugin_folders: Sequence[FilePath] = ()) -> Checked:
+    """The checked recipe in `document`, as `check_text` does it."""
     errors = overriding.apply(document, overrides)
     model, plugin_errors, warnings = extended(document, plugin_folders)
     found = names.named(document, model)
@@ -133,5 +138,7 @@ def _top(path: str) -> str:
 
 
 def _ordered(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Problems in the order of the file; those without a line come last."""
-    return tuple(sorted(dict.fromkeys(problems), key=lambda problem: (problem.line is None, problem.line or 0, problem.column or 0)))
+    """Problems in the order of the file, each file's together; those without a line come last."""
+    return tuple(
+        sorted(dict.fromkeys(problems), key=lambda problem: (problem.line is None, problem.file, problem.line or 0, problem.column or 0))
+    )

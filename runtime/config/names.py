@@ -164,6 +164,9 @@ def _carry_positions(document: Document, old: Path, new: Path) -> None:
 def _unknown(document: Document, model: Model, path: Path) -> Problem:
     key = str(path[-1])
     is_top = issubclass(model, TrainingConfig)
+    if is_top and key == "extends":
+        fix = "`launcher render FILE` prints the recipe joined with what it extends."
+        return document.problem(path, code="unsupported", message="'extends' is the launcher's to join, and nothing to train by", fix=fix)
     elsewhere_named = ELSEWHERE.get(key) if is_top else None
     meant = f"did you mean '{elsewhere_named}'?" if elsewhere_named else ""
     home = _homes().get(key) if is_top else None
@@ -216,9 +219,9 @@ def _unknown(document: Document, model: Model, path: Path) -> Problem:
 
 @cache
 def _places() -> dict[str, str]:
-    """Every option's last name with the first place it is known at."""
+    """Every option's last name with the first place it is known at, a place that is supported before one that is not."""
     found: dict[str, str] = {}
-    for path, _, _ in options():
+    for path, _, _ in sorted(options(), key=lambda option: option[0].partition(".")[0] in _UNSUPPORTED_SECTIONS):
         found.setdefault(path.rpartition(".")[2], path)
     return found
 
@@ -226,10 +229,14 @@ def _places() -> dict[str, str]:
 @cache
 def _homes() -> dict[str, str]:
     """Keys of sections that recipes of today carry and nothing here supports yet, with their section."""
-    sections = ("context_parallel", "coreweave", "diffusion_decision", "hatchery", "llmcompressor", "mora")
     found: dict[str, str] = {}
-    for section in sections:
+    for section in _UNSUPPORTED_SECTIONS:
         model: type[BaseModel] | None = section_of(TrainingConfig, section)
         for name in model.model_fields if model is not None else ():
-            found.setdefault(name, section)
+            # A name that another section has as well is more likely meant there.
+            if _places()[name].partition(".")[0] == section:
+                found.setdefault(name, section)
     return found
+
+
+_UNSUPPORTED_SECTIONS = ("context_parallel", "coreweave", "diffusion_decision", "hatchery", "llmcompressor", "mora")

@@ -19,7 +19,7 @@ def apply(document: Document, overrides: Sequence[str]) -> list[Problem]:
     for text in overrides:
         place = f"--set {text}"
         name, equals, value_text = text.partition("=")
-        path = _path(name.strip())
+        path = path_of(name.strip())
         if not equals or path is None:
             problems.append(
                 Problem(
@@ -38,7 +38,7 @@ def apply(document: Document, overrides: Sequence[str]) -> list[Problem]:
     return problems
 
 
-def _path(name: str) -> Path | None:
+def path_of(name: str) -> Path | None:
     """`datasets[0].path` as a path; None when it is none."""
     parts: list[str | int] = []
     at = 0

@@ -149,6 +149,10 @@ def _problem(document: Document, path: Path, failures: list[dict[str, Any]], mod
             fix=fix,
             suggestion=suggestion,
         )
+    if path[:2] == ("launch", "secrets") and "string_pattern_mismatch" in kinds:
+        # What stands there may be the secret itself, which is not to be said again.
+        fix = "Write the name alone, such as HF_TOKEN; the value stays in the environment."
+        return document.problem(path, code="out-of-range", message=f"{name} is no name of an environment variable", fix=fix)
     if "string_pattern_mismatch" in kinds:
         return document.problem(
             path, code="out-of-range", message=f"{name} is {_shown(value)}, which does not have the form {failures[0]['ctx']['pattern']}"

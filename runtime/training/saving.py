@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -164,7 +165,8 @@ class Saver:
         return manifest
 
     def _write(self, staging: Path, write: Write) -> None:
-        write(staging)
+        with _without_crc():
+            write(staging)
         if self._rank.is_main:
             (staging / "config.yml").write_text(self._config_text, encoding="utf-8")
         self._rank.barrier()
@@ -195,6 +197,23 @@ class Saver:
             yield staging
         except OSError as error:
             raise disk_error(error, parent) from error
+
+
+@contextmanager
+def _without_crc() -> Iterator[None]:
+    """Has torch write its files without the zip format's CRC-32 while the block runs: a step would wait for it as long as for the writing itself, nothing
+    of torch reads it, and the seal sums every file beside the training."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    from torch.serialization import get_crc32_options, set_crc32_options
+
+    before = get_crc32_options()
+    set_crc32_options(False)
+    try:
+        yield
+    finally:
+        set_crc32_options(before)
 
 
 def _require_ours(uploader: Uploader | None) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launcher.backend.bounds import UNCHANGED, Bounds
 from launcher.backend.job import Job
 from launcher.backend.local.child_environment import check_secrets, training_environment
 from launcher.backend.local.claim import OWN_NAMES, claim, owner_of, release
@@ -74,6 +75,9 @@ class LocalBackend:
             cwd=str(job.cwd),
             chaos=list(job.chaos),
             config_hash=config_hash(job.config),
+            sweep=job.sweep,
+            values=dict(job.values),
+            after=job.after,
         )
         try:
             claim(output_dir, record)
@@ -148,7 +152,7 @@ class LocalBackend:
         elif record.state in ("lost", "orphaned"):
             self._settle(run)
 
-    def resume(self, run: str) -> RunRecord:
+    def resume(self, run: str, bounds: Bounds = UNCHANGED) -> RunRecord:
         """Start the run again from its newest sealed checkpoint. Raises UserError when it is at work or done."""
         folder = self._folder(run)
         record = self.look(run)
@@ -181,10 +185,15 @@ class LocalBackend:
         if not Path(record.python).exists():
             record.python = str(self.interpreter())
         record.state, record.exit_code, record.message, record.supervisor_pid = "starting", None, "", None
-        record.process_group = record.process_started = None
+        record.process_group = record.process_started = record.after = None
         claim(Path(record.output_dir), record)
+        if bounds.given:
+            write_atomic(folder.config_path, bounds.over_config(folder.config_path.read_text(encoding="utf-8")).encode())
         self._start(folder, record, handed_secrets(config))
         return record
+
+    def release(self, run: str) -> None:
+        """Nothing: a run that has ended holds nothing here."""
 
     def bill(self, run: str) -> list[str]:  # noqa: ARG002 - the Protocol's signature
         """Nothing: this machine is not rented."""

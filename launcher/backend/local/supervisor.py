@@ -24,7 +24,7 @@ from launcher.backend.local.overseer import Overseer
 from launcher.backend.local.processes import adopt_orphans, end_descendants, end_group, kill_group
 from launcher.backend.local.recovery import Death, Verdict, judge, was_signalled
 from launcher.backend.local.runtime_path import runtime_only_path
-from launcher.state.lock import take
+from launcher.state.lock import is_held, take
 from launcher.state.outputs import final_folder, newest_sealed_step
 from launcher.state.runs import RunFolder
 from launcher.state.tail import EventTail, last_lines
@@ -33,6 +33,7 @@ from runtime.events import EventLog
 from runtime.record import Attempt, RunRecord, RunState
 
 _PERIOD_S = 0.15
+_TURN_PERIOD_S = 0.5
 _MAX_PUBLISH_DEATHS = 2
 
 
@@ -74,6 +75,10 @@ class Supervisor:
         """Train until it is done, stopped or hopeless, then publish; returns the run's exit code, which the record holds too."""
         self.record.supervisor_pid = os.getpid()
         self.record.exit_code, self.record.message = None, ""
+        if not self._wait_for_turn():
+            return self.end(
+                Verdict(action="end", state="stopped", exit_code=ExitCode.INTERRUPTED, message=f"{self.stop_asked}; it had not begun")
+            )
         output_dir = Path(self.record.output_dir)
         deaths, sealed = 0, newest_sealed_step(output_dir)
         verdict = Verdict(action="publish" if final_folder(output_dir) is not None else "restart")
@@ -110,6 +115,23 @@ class Supervisor:
     def ask_stop(self, reason: str) -> None:
         """Note that the run shall stop; the loop that watches the child acts on it."""
         self.stop_asked = self.stop_asked or reason
+
+    def _wait_for_turn(self) -> bool:
+        """Whether it is this run's turn: the run before it on this machine has ended, whatever way. False when a stop was asked for first."""
+        if self.record.after is None:
+            return True
+        before = RunFolder(path=self.folder.path.parent / self.record.after)
+        if is_held(before.lock_path):
+            self.record.message = f"waits for the end of {before.run}"
+            self._save()
+        while is_held(before.lock_path) and not self.stop_asked:
+            time.sleep(_TURN_PERIOD_S)
+        if self.stop_asked:
+            return False
+        # A resume does not wait again, and the hours of this run begin now.
+        self.record.after, self.record.message, self._began = None, "", time.monotonic()
+        self._save()
+        return True
 
     def _train(self) -> int:
         """Exit status of one more attempt to train."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from launcher.backend.local.child_environment import attempt_variables, training_environment
 from launcher.backend.local.runtime_path import runtime_only_path
 from launcher.backend.node.attendance import attend
-from launcher.backend.node.place import Place
+from launcher.backend.node.beginning import begin
+from launcher.backend.node.place import Place, node_environment
 from launcher.backend.node.preparing import backend_here
 from launcher.state.stored_run import StoredRun
 from launcher.task.task import MOVED_ON
@@ -24,8 +25,6 @@ _PATIENCE_S = 120.0
 
 def follow_head(home: Path, place: Place, environment: Mapping[str, str]) -> int:
     """0 once the head has ended training in whatever way: the head's exit status is the run's. `MOVED_ON` when nothing is heard of it."""
-    from launcher.backend.node.serving import begin, node_environment
-
     folder, config, stored = begin(home, place)
     attend(folder)
     python = backend_here(home, environment).interpreter()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from launcher.state.usage import Usage
+
+if TYPE_CHECKING:
+    from runtime.config.schema import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +20,19 @@ class Limits:
     stall_s: float | None
     reserve_s: float
     max_fruitless: int
+
+
+def limits_of(config: TrainingConfig) -> Limits:
+    """The limits of a run of that recipe."""
+    launch = config.launch
+    return Limits(
+        max_cost_usd=launch.max_cost_usd,
+        max_hours=launch.max_hours,
+        stall_s=launch.stall_minutes * 60 if launch.stall_minutes is not None else None,
+        # To seal and to send; a twentieth of a short cap is enough of it.
+        reserve_s=min(launch.recovery.grace_s + 60.0, *([launch.max_hours * 180.0] if launch.max_hours else [float("inf")])),
+        max_fruitless=launch.recovery.max_restarts_without_progress,
+    )
 
 
 def over(limits: Limits, usage: Usage, *, submission: str, quiet_s: float) -> str | None:

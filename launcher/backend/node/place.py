@@ -71,6 +71,16 @@ def read_place(environment: Mapping[str, str]) -> Place:
     )
 
 
+def node_environment(environment: Mapping[str, str], place: Place) -> dict[str, str]:
+    """The environment of the training process: with where the other machines are, when there are any."""
+    several = {
+        "LAUNCHER_NODES": str(place.nodes),
+        "LAUNCHER_NODE_RANK": str(place.rank),
+        "LAUNCHER_HEAD": place.addresses[0],
+    }
+    return {**environment, **(several if place.nodes > 1 else {})}
+
+
 def _number(text: str) -> float | None:
     try:
         return float(text) if text else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -24,16 +24,17 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rented:
-    """Something that may cost money: a cluster, a managed job with whatever it holds, or a bucket that SkyPilot made for a job's files. `usd_per_h` is None
-    where no price is known."""
+    """Something that may cost money: a cluster, a managed job with whatever it holds, a bucket that SkyPilot made for a job's files, or a disk apart from
+    any machine. `usd_per_h` is None where no price is known; `along` says that a disk was made along with a cluster and was to go with it."""
 
-    kind: Literal["cluster", "job", "bucket"]
+    kind: Literal["cluster", "job", "bucket", "disk"]
     name: str
     number: int | None
     status: str
     where: str
     usd_per_h: float | None
     since: float | None = None
+    along: bool = False
 
 
 class Cloud(Protocol):
@@ -44,23 +45,42 @@ class Cloud(Protocol):
         ...
 
     def launch_job(
-        self, task: str, *, name: str, variables: Mapping[str, str], secrets: Mapping[str, str], report: Callable[[str], None]
+        self,
+        task: str,
+        *,
+        name: str,
+        variables: Mapping[str, str],
+        secrets: Mapping[str, str],
+        hidden: Collection[str],
+        report: Callable[[str], None],
     ) -> int:
-        """Submit the task as a managed job; its number. `report` is told SkyPilot's progress line by line."""
+        """Submit the task as a managed job; its number. `report` is told SkyPilot's progress line by line. SkyPilot keeps `secrets` in files of its
+        own; what of this process's environment is `hidden` it does not see."""
         ...
 
     def launch_cluster(
-        self, task: str, *, name: str, variables: Mapping[str, str], secrets: Mapping[str, str], report: Callable[[str], None]
+        self,
+        task: str,
+        *,
+        name: str,
+        variables: Mapping[str, str],
+        secrets: Mapping[str, str],
+        hidden: Collection[str],
+        report: Callable[[str], None],
     ) -> int:
-        """Start a cluster of that name with the task on it, and wait until it runs; the job's number there."""
+        """Start a cluster of that name with the task on it, and wait until it runs; the job's number there. Otherwise as `launch_job`."""
         ...
 
     def job(self, number: int) -> Seen:
         """A managed job as it is now."""
         ...
 
+    def find_job(self, name: str) -> int | None:
+        """The number of the newest unfinished managed job of that name; None when there is none."""
+        ...
+
     def cluster_job(self, name: str, number: int | None) -> Seen:
-        """A job on a cluster as it is now."""
+        """A job on a cluster as it is now; the newest there without a number."""
         ...
 
     def cancel_job(self, number: int) -> None:
@@ -75,6 +95,11 @@ class Cloud(Protocol):
         """Delete a bucket that SkyPilot made."""
         ...
 
+    def delete_disk(self, name: str) -> None:
+        """Delete a disk that no machine uses, with what is on it."""
+        ...
+
     def rented(self) -> Sequence[Rented]:
-        """Every cluster, every unfinished managed job, and every bucket that SkyPilot made for the files of a job and none needs any more."""
+        """Every cluster, every unfinished managed job, every disk apart from machines, and every bucket that SkyPilot made for the files of a job and none
+        needs any more."""
         ...

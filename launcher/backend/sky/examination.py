@@ -50,6 +50,11 @@ def examine_rented(rented: Sequence[Rented], runs: Mapping[str, RunRecord]) -> R
     # A job that is not finished accounts for its own cluster.
     at_work = {(thing.name, thing.number) for thing in rented if thing.kind == "job"}
     for thing in rented:
+        if thing.kind == "disk":
+            # One in use goes with its machine. One that somebody made apart is theirs to keep, and shown with what it costs.
+            if thing.status != "IN_USE":
+                (needless if thing.along else foreign).append(thing)
+            continue
         match = _OF_JOB.fullmatch(thing.name) if thing.kind == "cluster" else None
         job = (match["name"], int(match["number"])) if match is not None else None
         if job in at_work:
@@ -66,9 +71,10 @@ def examine_rented(rented: Sequence[Rented], runs: Mapping[str, RunRecord]) -> R
 
 def described(thing: Rented) -> str:
     """A rented thing in words: what it is, where, in which state, what it costs."""
-    kind = {"cluster": "the cluster", "job": f"managed job {thing.number},", "bucket": "the bucket"}[thing.kind]
+    kind = {"cluster": "the cluster", "job": f"managed job {thing.number},", "bucket": "the bucket", "disk": "the disk"}[thing.kind]
     where = f" in {thing.where}" if thing.where else ""
-    price = f", ${thing.usd_per_h:,.2f} an hour" if thing.usd_per_h is not None else ""
+    # A disk costs cents.
+    price = f", ${thing.usd_per_h:,.{2 if thing.usd_per_h >= 0.1 else 4}f} an hour" if thing.usd_per_h is not None else ""
     return f"{kind} {thing.name}{where} is {thing.status.lower()}{price}"
 
 
@@ -80,5 +86,7 @@ def end_all(cloud: Cloud, things: Sequence[Rented]) -> None:
             cloud.cancel_job(thing.number)
         elif thing.kind == "bucket":
             cloud.delete_bucket(thing.name)
+        elif thing.kind == "disk":
+            cloud.delete_disk(thing.name)
         else:
             cloud.end_cluster(thing.name)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from launcher.backend.protocol import ACTIVE
 from launcher.backend.sky.cloud import ENDED, Seen
+from launcher.backend.sky.submission import Submission
 from launcher.state.usage import Usage
 from runtime.config.problem import ExitCode
 from runtime.record import RunRecord
 
 FRESH_S = 90.0
 """A machine gives a sign of life every 15 seconds; after so many it is asked about elsewhere. Clocks of two computers differ by some of it."""
+PATIENCE_S = 1800.0
+"""A machine that nobody here can ask about may be being set up, or replaced, for so long."""
 
 
 def speaks(record: RunRecord, usage: Usage, *, submission: str, now: float) -> bool:
@@ -46,6 +49,17 @@ def judged(record: RunRecord, usage: Usage, seen: Seen, *, submission: str) -> R
             return record.model_copy(update={"state": "lost", "message": "SkyPilot knows nothing of it any more"})
         case _:
             return _ended(record, "failed", ExitCode.TRAINING_FAILED, f"its machine ended without a last word: {seen.detail}".rstrip(": "))
+
+
+def still_hoped_for(record: RunRecord, usage: Usage, submission: Submission, *, now: float) -> RunRecord | None:
+    """The record of a silent run whose job only another computer's SkyPilot can tell of; None once the silence has lasted for too long."""
+    life = usage.last
+    began = life is not None and life.submission == submission.id
+    heard = max(submission.submitted, life.beat if life is not None and began else 0.0)
+    if now - heard > PATIENCE_S:
+        return None
+    words = "nothing is heard of its machine" if began else "its machine has not spoken yet"
+    return record.model_copy(update={"message": f"{words}; the computer that submitted it can ask SkyPilot"})
 
 
 def is_over(seen: Seen) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,11 @@ class Submission(BaseModel):
     usd_per_h: float | None = Field(default=None, description="Price of the dearest machine it may take; None when none is known.")
     task: str = Field(description="The task, as YAML.")
     secrets: list[str] = Field(default_factory=list, description="Names of the secrets it is given.")
+    here: bool = Field(default=False, description="Whether the SkyPilot of this computer was given it. Not told to others.")
+
+    def for_others(self) -> dict[str, Any]:
+        """What the storage tells other computers."""
+        return self.model_dump(exclude={"here"})
 
 
 def read_submission(folder: Path) -> Submission:

@@ -29,8 +29,7 @@ def repository_names(config: TrainingConfig) -> Iterator[Finding]:
 def token_is_taken_along(config: TrainingConfig) -> Iterator[Finding]:
     """A machine elsewhere gets the token that writing to the Hub needs."""
     option, launch = writes_to_hub(config), config.launch
-    elsewhere = launch.cloud not in (None, "local") or launch.backend == "sky"
-    if option is not None and elsewhere and HUB_TOKEN not in launch.secrets:
+    if option is not None and launch.rented and HUB_TOKEN not in launch.secrets:
         yield Finding(
             code="missing-secret",
             path=("launch", "secrets"),

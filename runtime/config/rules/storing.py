@@ -33,7 +33,7 @@ def the_hub_is_no_only_copy(config: TrainingConfig) -> Iterator[Finding]:
     The machine's disk goes with the machine, so there the storage is the only copy. The Hub takes a limited number of commits an hour and may turn a
     push away for minutes; it is a good second place, next to this machine's disk or an object store.
     """
-    if _kind(config) == "hf" and config.launch.cloud not in (None, "local"):
+    if _kind(config) == "hf" and config.launch.rented:
         yield Finding(
             code="conflict",
             path=("launch", "storage"),

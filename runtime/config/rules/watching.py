@@ -8,27 +8,6 @@ from runtime.config.finding import Finding
 from runtime.config.given import given
 from runtime.config.schema import TrainingConfig
 
-# (the option that turns something on, the options that only say how)
-SETTINGS = (
-    ("spectrum_top_fraction", ("spectrum_model_name",)),
-    ("lm_eval_tasks", ("lm_eval_batch_size", "lm_eval_model")),
-    (
-        "generate_samples",
-        (
-            "num_generation_samples",
-            "generation_max_new_tokens",
-            "generation_temperature",
-            "generation_top_p",
-            "generation_top_k",
-            "generation_prompt_ratio",
-            "generation_do_sample",
-        ),
-    ),
-    ("do_causal_lm_eval", ("eval_causal_lm_metrics",)),
-    ("profiler_steps", ("profiler_steps_start",)),
-    ("sync_profiler_steps", ("sync_profiler_start_step",)),
-    ("use_otel_metrics", ("otel_metrics_host", "otel_metrics_port")),
-)
 # These keep nothing for a parameter without a gradient, and make its moments when it first has one.
 LISA_OPTIMIZERS = frozenset(
     [
@@ -54,19 +33,6 @@ LISA_OPTIMIZERS = frozenset(
         "rmsprop_bnb_32bit",
     ]
 )
-
-
-def settings_used(config: TrainingConfig) -> Iterator[Finding]:
-    """What only says how something is done comes with the option that has it done."""
-    for switch, names in SETTINGS:
-        if getattr(config, switch):
-            continue
-        for name in names:
-            if given(config, name):
-                message = f"'{name}' has no effect without '{switch}'"
-                yield Finding(
-                    code="conflict", path=(name,), involves=(switch,), message=message, fix=f"Set '{switch}', or remove it.", warning=True
-                )
 
 
 def answers_have_settings(config: TrainingConfig) -> Iterator[Finding]:
@@ -132,4 +98,4 @@ def lisa_optimizer(config: TrainingConfig) -> Iterator[Finding]:
         )
 
 
-RULES = (settings_used, answers_have_settings, likeliest_is_not_drawn, benchmark_has_tasks, lisa_complete, lisa_optimizer)
+RULES = (answers_have_settings, likeliest_is_not_drawn, benchmark_has_tasks, lisa_complete, lisa_optimizer)

@@ -13,16 +13,9 @@ from typing import Any
 
 import psutil
 import pytest
+from fake_training import RECIPE
 
-RECIPE = """\
-base_model: ./model
-datasets:
-  - path: ./rows.jsonl
-    type: alpaca
-micro_batch_size: 1
-learning_rate: 0.0001
-max_steps: {steps}
-save_steps: 5
+LAUNCH = """\
 launch:
   recovery:
     grace_s: 5
@@ -54,7 +47,7 @@ class Place:
 
     def recipe(self, name: str = "recipe.yml", *, steps: int = 20, more: str = "") -> Path:
         path = self.folder / name
-        path.write_text(RECIPE.format(steps=steps) + more)
+        path.write_text(RECIPE.format(steps=steps) + LAUNCH + more)
         return path
 
     def wrong(self, **behaviour: Any) -> None:

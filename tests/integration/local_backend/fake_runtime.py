@@ -1,6 +1,6 @@
 """A stand-in for a Python with the training stack: keeps the process contract of `python -m runtime`, without torch and within milliseconds.
 
-What it does wrong on purpose comes from `fake.json` in the working folder: `step_s`, `publish_exit`, `fail_at`, `die_at` (step: how often), `deaf`
+What it does wrong on purpose comes from `fake.json` in the working folder: `step_s`, `publish_exit`, `fail_at` (`fail_run`: only in that run), `die_at` (step: how often), `deaf`
 (ignore SIGTERM), `worker` (leave a process in a session of its own behind).
 """
 
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 def train(config: dict, output: Path, wrong: dict) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN if wrong.get("deaf") else lambda number, frame: asked.append(number))
-    attempt = int(os.environ["LAUNCHER_ATTEMPT"])
+    attempt, run = int(os.environ["LAUNCHER_ATTEMPT"]), os.environ["LAUNCHER_RUN"]
     events = EventLog(output / "events.jsonl")
     events.append("started", attempt=attempt, world_size=1)
     events.append("stage", name="data")
@@ -74,7 +74,7 @@ def train(config: dict, output: Path, wrong: dict) -> int:
             tokens_per_s=1000.0,
             memory_gib=0.5,
         )
-        if step == wrong.get("fail_at"):
+        if step == wrong.get("fail_at") and (wrong.get("fail_run") or run) == run:
             events.append("failed", message="the fake was told to fail")
             return 5
         if step % every == 0:

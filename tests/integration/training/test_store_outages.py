@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,6 +125,58 @@ def test_a_model_that_the_store_does_not_take_is_trained_and_sent_later(
     place = RunStore(store=open_store("s3://tests/outages"), run=name)
     assert find_newest([place]) is not None, "what was sealed before is still there"
     deliver(load_config(path).config, [output / "final"], events=EventLog(output / "events.jsonl"))
+    manifest = place.manifest("final")
+    assert verify_stored(place, manifest) == ()
+    assert manifest.same_content(read_manifest(output / "final"))
+
+
+# Runs `python -m runtime` as it is, but for how long the end of a run waits for its store: an hour.
+IMPATIENT = """\
+import runpy, sys
+if sys.argv[1:3] == ["-m", "runtime"]:
+    import runtime.training.stores
+    runtime.training.stores.FINAL_WAIT_S = 2.0
+    sys.argv[:] = sys.argv[2:]
+    runpy.run_module("runtime", run_name="__main__", alter_sys=True)
+else:
+    exec(sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("LONG_TESTS"), reason="half a minute; LONG_TESTS=1")
+def test_launcher_publish_finishes_what_the_store_did_not_take(recipe: Callable[..., Path], proxy: FaultProxy, tmp_path: Path) -> None:
+    (tmp_path / "impatient.py").write_text(IMPATIENT)
+    interpreter = tmp_path / "python"
+    interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} {tmp_path / "impatient.py"} "$@"\n')
+    interpreter.chmod(0o755)
+    environment = {
+        **os.environ,
+        "LAUNCHER_STATE_DIR": str(tmp_path / "state"),
+        "LAUNCHER_RUNTIME_PYTHON": str(interpreter),
+        "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
+        "OMP_NUM_THREADS": "1",
+    }
+
+    def launcher(*arguments: str) -> tuple[int, dict[str, Any], str]:
+        command = [sys.executable, "-m", "launcher", *arguments, "--json"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        return done.returncode, json.loads(done.stdout), done.stderr
+
+    output = tmp_path / "out"
+    path = recipe(**SHORT, launch={"storage": "s3://tests/outages"})
+    proxy.choose = lambda _request: FAULTS["reset"] if "uploaded" in told(output) else None
+    code, printed, said = launcher("up", str(path), "--cloud", "local", "-y", "--name", "late")
+    assert code == ExitCode.NOT_VERIFIED, said
+    assert "launcher publish late" in json.dumps(printed) + said
+    place = RunStore(store=open_store("s3://tests/outages"), run="late")
+    proxy.choose = calm
+    assert place.store.stat(place.key("final/manifest.json")) is None
+
+    code, printed, said = launcher("publish", "late")
+    assert code == 0, said
+    assert printed["data"]["state"] == "done"
+    assert told(output).count("trained") == 1, "it was not trained again"
     manifest = place.manifest("final")
     assert verify_stored(place, manifest) == ()
     assert manifest.same_content(read_manifest(output / "final"))

@@ -11,7 +11,8 @@ from launcher.backend.node.place import read_place
 from launcher.backend.sky.cloud import Rented, Seen
 from launcher.backend.sky.examination import examine_rented
 from launcher.backend.sky.refusals import refused
-from launcher.backend.sky.states import judged, speaks
+from launcher.backend.sky.states import judged, speaks, still_hoped_for
+from launcher.backend.sky.submission import Submission
 from launcher.state.usage import Life, Usage, lost_time
 from runtime.config.problem import ExitCode, UserError
 from runtime.record import RunRecord
@@ -168,3 +169,15 @@ def test_what_no_run_needs_is_told_apart_from_what_works() -> None:
     assert [one.name for one in found.foreign] == ["mine-by-hand"]
     assert found.usd_per_h == 6.0
     assert "$2.00 an hour" in found.findings[0].message
+
+
+def test_a_silent_run_of_another_computer_is_lost_only_after_a_while() -> None:
+    submission = Submission(id="two", kind="cluster", name="r", submitted=HOUR, task="")
+    waiting = still_hoped_for(record("starting"), Usage(lives=[life()]), submission, now=HOUR + 1700)
+    assert waiting is not None
+    assert (waiting.state, "not spoken yet" in waiting.message) == ("starting", True)
+    silent = still_hoped_for(record(), Usage(lives=[life(submission="two", beat=2 * HOUR)]), submission, now=2 * HOUR + 1700)
+    assert silent is not None
+    assert "nothing is heard" in silent.message
+    assert still_hoped_for(record(), Usage(), submission, now=HOUR + 1900) is None
+    assert "here" not in submission.for_others()

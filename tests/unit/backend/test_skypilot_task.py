@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backend.sky.skypilot import SkyPilot, _phase, _task
+from launcher.backend.sky.answers import phase_of
+from launcher.backend.sky.skypilot import SkyPilot, sky_task
 from launcher.task.resources import Choice
 from launcher.task.task import Task, render_task
 from runtime.config.problem import UserError
@@ -29,7 +30,7 @@ def test_skypilot_reads_the_task_as_it_was_meant(tmp_path: Path) -> None:
             wheel=wheel,
         )
     )
-    task = _task(sky, text, {"LAUNCHER_SUBMISSION": "one"}, {"HF_TOKEN": "canary"})
+    task = sky_task(sky, text, {"LAUNCHER_SUBMISSION": "one"}, {"HF_TOKEN": "canary"})
     assert (task.name, task.num_nodes) == ("kind-otter-x7k", 2)
     assert task.envs["LAUNCHER_CONFIG"] == "a: $(touch pwned) {{ x }}\n"
     assert task.envs["LAUNCHER_RECIPE"] == 'it\'s "odd"\n${HOME}'
@@ -52,7 +53,7 @@ def test_every_status_of_skypilot_has_a_phase() -> None:
         status.name for status in JobStatus if status.is_terminal()
     }
     for status in (*ManagedJobStatus, *JobStatus):
-        running = _phase(status) in ("waiting", "starting", "running", "recovering")
+        running = phase_of(status) in ("waiting", "starting", "running", "recovering")
         assert running == (status.name not in ended) or status.name == "CANCELLING", status
 
 

@@ -64,7 +64,7 @@ def test_all_threads_share_one_limit(tmp_path: Path) -> None:
     def put(_number: int, content: bytes) -> None:
         parts.bandwidth.take(len(content))
 
-    threads = [threading.Thread(target=lambda: parts.send(source, 2 * PART_BYTES, put, lambda _content: None)) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: parts.send(source, 2 * PART_BYTES, put)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,14 @@ from runtime.config.problem import UserError
 from runtime.config.storage import Address
 
 
+PIECE_BYTES = PART_BYTES // 4
+
+
 class Memory:
     """A service in memory, whose checksum is ours; `on` is called before each request."""
 
     parallel = "memory"
+    span_bytes = PART_BYTES
 
     def __init__(self, *, sums: bool = True) -> None:
         self.address = Address(kind="s3", bucket="bucket", prefix="deep")
@@ -40,12 +44,14 @@ class Memory:
         checksum = digest_bytes(content).checksum if self.sums else None
         return Head(name=name, size=len(content), version=str(version), checksum=checksum)
 
-    def get(self, head: Head, offset: int, count: int) -> bytes:
+    def get(self, head: Head, offset: int, count: int) -> Generator[bytes, None, None]:
         self.on("get")
         version, content = self.objects[head.name]
         if str(version) != head.version:
             raise ReplacedError(head.name)
-        return content[offset : offset + count]
+        for start in range(offset, offset + count, PIECE_BYTES):
+            self.on("piece")
+            yield content[start : min(start + PIECE_BYTES, offset + count)]
 
     def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
         self.on("put")
@@ -55,7 +61,7 @@ class Memory:
         self.objects[name] = (version + 1, content)
 
     def send(self, name: str, source: Path, parts: Parts, *, checksums: bool) -> tuple[Digest, str | None]:
-        digest, contents = parts.send(source, source.stat().st_size, self._part, lambda _content: None)
+        digest, contents = parts.send(source, source.stat().st_size, self._part)
         version = self.objects[name][0] if name in self.objects else 0
         self.objects[name] = (version + 1, self.mangle(b"".join(contents)))
         return digest, digest.checksum if checksums else None
@@ -72,9 +78,9 @@ class Memory:
     def refuses_wrong_checksum(self, name: str) -> bool:
         return self.sums
 
-    def _part(self, _number: int, content: bytes) -> bytes:
+    def _part(self, _number: int, content: memoryview) -> bytes:
         self.on("part")
-        return content
+        return bytes(content)
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +175,49 @@ def test_a_part_that_fails_is_fetched_again(tmp_path: Path) -> None:
     assert digest_bytes(b"".join(store.read("run/a"))) == digest_bytes(content), "no slot was lost to the failures"
 
 
+def test_what_has_arrived_when_an_answer_breaks_off_is_not_asked_for_again(tmp_path: Path) -> None:
+    service, content = Memory(), bytes(range(256)) * (PART_BYTES // 256)
+    service.objects["deep/run/a"] = (1, content)
+    pieces = [0]
+
+    def on(request: str) -> None:
+        pieces[0] += request == "piece"
+        # Every second piece is lost with its answer, which is more often than one request is repeated.
+        if request == "piece" and pieces[0] % 2 == 0:
+            raise ConnectionResetError("reset")
+
+    service.on = on
+    store = ObjectStore(service, Unlimited())
+    for get in (lambda: store.get_file("run/a", tmp_path / "target"), lambda: digest_bytes(b"".join(store.read("run/a")))):
+        pieces[0] = 0
+        assert get() == digest_bytes(content)
+        assert pieces[0] == 2 * (PART_BYTES // PIECE_BYTES) - 1
+
+
+@pytest.mark.parametrize("wrong", [b"", b"one byte more than asked"])
+def test_an_answer_of_another_size_is_none(tmp_path: Path, wrong: bytes) -> None:
+    service = Memory()
+    service.objects["deep/run/a"] = (1, b"one byte more than aske")
+    service.get = lambda _head, _offset, _count: (piece for piece in [wrong])  # type: ignore[method-assign, return-value]
+    with pytest.raises(ConnectionError, match="arrived"):
+        ObjectStore(service, Unlimited()).get_file("run/a", tmp_path / "target")
+
+
+def test_a_file_is_one_version_even_when_it_was_begun_with_another(tmp_path: Path) -> None:
+    service = Memory()
+    store = ObjectStore(service, Unlimited())
+    service.objects["deep/run/a"] = (1, b"x" * (2 * PART_BYTES))
+
+    def replace_once(request: str) -> None:
+        if request == "piece":
+            service.on = lambda _request: None
+            service.objects["deep/run/a"] = (2, b"shorter")
+
+    service.on = replace_once
+    assert store.get_file("run/a", tmp_path / "target") == digest_bytes(b"shorter")
+    assert (tmp_path / "target").read_bytes() == b"shorter"
+
+
 def test_a_reader_gets_one_version(tmp_path: Path) -> None:
     service = Memory()
     store = ObjectStore(service, Unlimited())
@@ -215,7 +264,7 @@ def test_no_more_parts_are_in_memory_than_slots(tmp_path: Path) -> None:
     parts, lock = Parts("test", Unlimited()), threading.Lock()
     now, most = [0], [0]
 
-    def put(_number: int, content: bytes) -> int:
+    def put(_number: int, content: memoryview) -> int:
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
@@ -229,7 +278,7 @@ def test_no_more_parts_are_in_memory_than_slots(tmp_path: Path) -> None:
             stream.truncate(SLOTS * PART_BYTES + 1)
     sizes: list[int] = []
     threads = [
-        threading.Thread(target=lambda name=name: sizes.extend(parts.send(tmp_path / name, 1, put, lambda _content: None)[1]))
+        threading.Thread(target=lambda name=name: sizes.extend(parts.send(tmp_path / name, 1, put)[1]))
         for name in ("a", "b")
     ]
     for thread in threads:
@@ -238,6 +287,15 @@ def test_no_more_parts_are_in_memory_than_slots(tmp_path: Path) -> None:
         thread.join()
     assert sum(sizes) == 2 * (SLOTS * PART_BYTES + 1)
     assert most[0] <= SLOTS
+
+
+def test_memory_of_parts_is_used_again_and_then_given_back(tmp_path: Path) -> None:
+    parts, seen = Parts("test", Unlimited()), set()
+    with (tmp_path / "a").open("wb") as stream:
+        stream.truncate(4 * SLOTS * PART_BYTES)
+    parts.send(tmp_path / "a", 4 * SLOTS * PART_BYTES, lambda _number, content: seen.add(id(content.obj)))
+    assert len(seen) <= SLOTS
+    assert parts._buffers._spare == []
 
 
 @pytest.mark.parametrize("size", [0, 1, PART_BYTES, 9_000 * PART_BYTES, 9_000 * PART_BYTES + 1, 10**12, 5 * 10**12])

@@ -56,7 +56,7 @@ def test_the_json_schema_describes_and_forbids() -> None:
     schema = json_schema()
     properties = schema["properties"]
     assert schema["additionalProperties"] is False
-    assert set(schema["required"]) == {"base_model", "learning_rate"}
+    assert [set(choice["required"]) for choice in schema["anyOf"]] == [{"base_model", "learning_rate"}, {"extends"}]
     assert properties["model_type"]["deprecated"] is True
     assert "adamw_torch" in properties["optimizer"]["examples"]
     assert [name for name, entry in properties.items() if not entry.get("description")] == []

@@ -68,6 +68,11 @@ def test_what_the_launcher_refuses_is_underlined(more: dict[str, Any], place: st
     assert place in f"{found[0].json_path} {found[0].message} {[inner.message for inner in found[0].context]}"
 
 
+def test_a_recipe_that_extends_another_may_leave_out_what_that_says() -> None:
+    assert faults({"extends": "./base.yml", "seed": 1}) == []
+    assert len(list(_validator().iter_errors({"seed": 1}))) == 1
+
+
 def test_every_key_has_a_text_to_hover_over_and_a_default_or_is_required() -> None:
     for name, section in {"": SCHEMA, **SCHEMA["$defs"]}.items():
         if "properties" not in section:
@@ -76,10 +81,15 @@ def test_every_key_has_a_text_to_hover_over_and_a_default_or_is_required() -> No
         for key, entry in section["properties"].items():
             assert len(entry.get("description", "")) > 9, (name, key)
             empty_by_default = any(kind in str(entry) for kind in ("$ref", "items", "object"))
-            assert "default" in entry or key in section.get("required", ()) or empty_by_default, (name, key)
+            assert "default" in entry or key in required_in(section) or empty_by_default or key == "extends", (name, key)
 
 
 def test_old_names_are_struck_through_and_second_names_are_not() -> None:
     assert all(SCHEMA["properties"][old]["deprecated"] for old in RENAMED)
     assert not any("deprecated" in SCHEMA["properties"][other] for other in ALIASES)
     assert all(SCHEMA["$defs"]["DatasetSource"]["properties"][old]["deprecated"] for old in DATASET_RENAMED)
+
+
+def required_in(section: dict[str, Any]) -> set[str]:
+    """What a section must say; at the top, unless the recipe extends another one."""
+    return set(section.get("required") or next((choice["required"] for choice in section.get("anyOf", ()) if "required" in choice), ()))

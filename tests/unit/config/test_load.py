@@ -208,6 +208,13 @@ def test_a_cloud_key_of_another_launcher_is_no_typo() -> None:
     assert found(MINIMAL + "volumes: [a]\nhatchery: {backend: tinker}\n") == [("unsupported", "volumes", 6), ("unsupported", "hatchery", 7)]
 
 
+def test_a_name_of_two_sections_is_meant_for_the_one_that_works() -> None:
+    (problem,) = check_text(MINIMAL + "reward_funcs: [rewards.is_short]\n", file="r.yml").errors
+    assert (problem.code, problem.suggestion) == ("unknown-key", "trl.reward_funcs")
+    (alone,) = check_text(MINIMAL + "max_sample_tokens: 5\n", file="r.yml").errors
+    assert "belongs under 'hatchery:'" in alone.message
+
+
 def test_a_named_project_turns_its_tracker_on() -> None:
     config = check_text(MINIMAL + "wandb_project: p\n", file="r.yml").config
     assert config is not None

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from launcher.estimate.architectures import facts_from_config
@@ -59,7 +59,7 @@ def workloads(draw: st.DrawFn) -> Workload:
         checkpointing=draw(st.sampled_from(["none", "selective", "attention", "full", "offload"])),
         attention=draw(st.sampled_from(["flash", "sdpa", "eager"])),
         masked=draw(st.booleans()),
-        loss=draw(st.sampled_from(["labels", "policy", "upcast", "fp32", "dropped", "in-place", "fused", "chunked"])),
+        loss=draw(st.sampled_from(["labels", "policy", "upcast", "fp32", "dropped", "in-place", "compiled-outputs", "parts", "fused", "cut", "chunked"])),
         loss_parts=draw(st.integers(1, 16)),
         evaluates=draw(st.booleans()),
         pairs=draw(st.sampled_from([1, 2])),
@@ -101,6 +101,7 @@ def test_memory_never_falls_when_a_step_grows(model: str, workload: Workload, mo
     more=st.integers(1, 64),
 )
 def test_sharding_over_more_cards_never_needs_more_on_each(model: str, workload: Workload, kind: str, gpus: int, more: int) -> None:
+    assume(kind != "zero3" or gpus > 1)  # one card gathers nothing
     few = replace(workload, sharding=Sharding(kind=kind, gpus=gpus))  # type: ignore[arg-type]
     many = replace(workload, sharding=Sharding(kind=kind, gpus=gpus + more))  # type: ignore[arg-type]
     assert gib(model, many) <= gib(model, few) * (1 + 1e-12)
@@ -208,7 +209,7 @@ def test_fully_sharded_training_holds_twenty_bytes_a_parameter_over_the_cards() 
     facts = facts_of("meta-llama/Llama-3.1-8B")
     step = next(
         phase
-        for phase in peak_of(facts, Workload(optimizer="adamw_torch", sequence=16, sharding=Sharding(kind="fsdp", gpus=4))).phases
+        for phase in peak_of(facts, Workload(optimizer="adamw_torch", sequence=16, sharding=Sharding(kind="fsdp", gpus=4, version=1))).phases
         if phase.name == "optimizer step"
     )
     assert step.total / 2**30 == pytest.approx(37.4, rel=0.01)

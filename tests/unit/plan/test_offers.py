@@ -129,9 +129,26 @@ def test_wishes_are_obeyed() -> None:
         for offer in offers_for(Wish(gpus=(A8,), spot=False, clouds=frozenset({"aws"})), rows, priced)
     }
     assert names == {("aws", "east", False), ("aws", "west", False)}
-    assert {offer.region for offer in offers_for(Wish(gpus=(A8,), regions=frozenset({"west"})), rows, priced)} == {"west"}
+    assert {offer.region for offer in offers_for(Wish(gpus=(A8,), regions=("west",)), rows, priced)} == {"west"}
+    assert {offer.cloud for offer in offers_for(Wish(gpus=(A8,), regions=("aws/west", "gcp/us-east")), rows, priced)} <= {"aws", "gcp"}
+    assert not offers_for(Wish(gpus=(A8,), regions=("gcp/west",)), rows, priced)
     both = offers_for(Wish(gpus=(A8, parse_gpus("L4:1"))), rows, priced)
     assert {offer.gpus for offer in both} == {"8×A100-80GB", "1×L4"}
+
+
+def test_a_list_is_offered_in_its_order() -> None:
+    rows = listed(
+        price("aws", 40.0, 16.0, region="east"), price("aws", 41.0, 17.0, region="west"), price("aws", 1.0, 0.4, gpu="L4", count=1)
+    )
+    wish = Wish(gpus=(A8, parse_gpus("L4:1")), regions=("west", "east", "us-east-1"), prefer="listed")
+    found = [(offer.gpus, offer.spot, offer.region) for offer in offers_for(wish, rows, priced)]
+    assert found[:4] == [
+        ("8×A100-80GB", True, "west"),
+        ("8×A100-80GB", True, "east"),
+        ("8×A100-80GB", False, "west"),
+        ("8×A100-80GB", False, "east"),
+    ]
+    assert {gpus for gpus, _, _ in found[4:]} <= {"1×L4"}
 
 
 def test_what_is_over_the_cap_or_does_not_fit_comes_last() -> None:

@@ -1,6 +1,6 @@
 """Families and methods: every one renders, is valid, and needs what the golden table says.
 
-`LAUNCHER_GOLDEN=write pytest tests/unit/recipe/test_families.py` writes tests/data/families.csv anew: read the difference.
+`LAUNCHER_GOLDEN=write pytest tests/unit/recipe/test_families.py` writes tests/data/families.csv and families_on_gpus.csv anew: read the difference.
 """
 
 from __future__ import annotations
@@ -8,24 +8,32 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from launcher.estimate.chosen_way import chosen_way
 from launcher.estimate.estimate import Estimate
 from launcher.estimate.family_needs import Need, needs
 from launcher.estimate.gpus import parse_gpus
 from launcher.estimate.hardware import cards
 from launcher.estimate.known_models import known_config
+from launcher.estimate.model_source import find_model
 from launcher.estimate.new_recipe import NewRecipe, new_recipe
 from launcher.estimate.target_facts import template_target
 from launcher.recipe.catalogue import Catalogue, Order, read_catalogue
 from launcher.recipe.dataset import describe
 from launcher.recipe.template_folders import template_folders
+from launcher.recipe.way import Way, ways
 from launcher.show.family_table import render_families
-from runtime.config.problem import UserError
+from runtime.config.load import Checked, check_text
+from runtime.config.problem import ExitCode, UserError
 
 GOLDEN = Path(__file__).resolve().parents[2] / "data" / "families.csv"
+GOLDEN_ON_GPUS = GOLDEN.with_name("families_on_gpus.csv")
+TARGETS = ("T4:1", "L40S:1", "H100:8")
 SHIPPED = read_catalogue(template_folders(environment={}))
 EVERY = [
     (family, size, method) for family, facts in SHIPPED.families.items() for size in facts.sizes for method in facts.sizes[size].methods
@@ -102,10 +110,95 @@ def test_on_a_gpu_the_batch_is_the_largest_that_fits_and_the_step_stays_as_large
     assert several.launch.gpus == "H100:8"
 
 
-def test_a_model_too_large_for_the_gpu_is_written_for_one_row_at_a_time() -> None:
-    recipe = made("llama-3", "70b", "full", gpus="H100:1")
-    assert recipe.config.micro_batch_size == 1
-    assert estimate_of(recipe).memory.verdict == "does-not-fit"
+def test_families_are_made_for_gpus_as_the_golden_table_says() -> None:
+    """How each is trained on a small GPU, a middling one and several large ones: rows at a time and what saves memory; or the smallest that would hold it."""
+    writes = os.environ.get("LAUNCHER_GOLDEN") == "write"
+    rows = EVERY if writes or os.environ.get("LONG_TESTS") else EVERY[::10]
+    made_now = [",".join((*row, *(on_gpus(*row, gpus) for gpus in TARGETS))) for row in rows]
+    if writes:
+        GOLDEN_ON_GPUS.write_text("\n".join([",".join(("family", "size", "method", *TARGETS)), *made_now]) + "\n", encoding="utf-8")
+    header, *golden = GOLDEN_ON_GPUS.read_text(encoding="utf-8").splitlines()
+    assert header == ",".join(("family", "size", "method", *TARGETS))
+    assert [tuple(line.split(",")[:3]) for line in golden] == EVERY
+    assert made_now == [line for line in golden if tuple(line.split(",")[:3]) in rows]
+
+
+def on_gpus(family: str, size: str, method: str, gpus: str) -> str:
+    try:
+        recipe = made(family, size, method, gpus=gpus)
+    except UserError as error:
+        found = re.search(r"The smallest that holds it is (\S+)\.", str(error))
+        return f"needs {found[1]}" if found is not None else "needs more than one machine"
+    memory = estimate_of(recipe).memory
+    assert memory.verdict != "does-not-fit"
+    # What the comments say is what the estimate of the written recipe says.
+    assert f"about {memory.held.value:.0f} of the {memory.capacity_gib:.0f} GiB" in recipe.text
+    savings = [name for name in ("chunked_loss", "offloaded_activations", "sharded", "offloaded") if getattr(recipe.way, name)]
+    tight = " tight" if memory.verdict == "tight" else ""
+    return " ".join([f"{recipe.config.micro_batch_size} rows{tight}", *(["with", *savings] if savings else [])])
+
+
+def test_a_model_too_large_for_the_gpus_is_refused_with_what_would_do() -> None:
+    with pytest.raises(UserError) as caught:
+        made("qwen-3", "32b", "full", gpus="H100:8")
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.place, caught.value.exit_code) == ("does-not-fit", "--gpus 8×H100", ExitCode.REFUSED)
+    assert "one of these has 79.2" in problem.message
+    assert "The smallest that holds it is H200:1." in problem.fix
+    assert "`--method lora` fits, and so does qlora" in problem.fix
+    # What it offers is true.
+    for method, gpus in (("full", "H200:1"), ("lora", "H100:8"), ("qlora", "H100:8")):
+        assert estimate_of(made("qwen-3", "32b", method, gpus=gpus)).memory.verdict != "does-not-fit"
+    with pytest.raises(UserError, match=r"has 22\.1") as caught:
+        made("llama-3", "70b", "pretrain", gpus="A10G:1")
+    assert "--method" not in caught.value.problems[0].fix, "other methods learn from other data"
+
+
+def test_memory_is_saved_where_it_costs_time_alone_and_only_when_it_must_be() -> None:
+    roomy, close = made("qwen-3", "8b", "qlora", gpus="L40S:1"), made("qwen-3", "14b", "qlora", gpus="RTXA4000:1")
+    assert (roomy.config.chunked_cross_entropy, roomy.config.gradient_checkpointing) == (None, True)
+    assert close.config.chunked_cross_entropy is True
+    assert "plainly it would be" in close.text
+    assert "plainly it would be" not in roomy.text
+
+
+def test_what_the_user_sets_is_what_is_fitted() -> None:
+    short = made("qwen-3", "32b", "qlora", "sequence_len=512", gpus="RTX4090:1")
+    assert estimate_of(short).memory.held.value < estimate_of(made("qwen-3", "32b", "qlora", gpus="RTX4090:1")).memory.held.value
+    kept = made("qwen-3", "8b", "qlora", "micro_batch_size=2", gpus="H100:1").config
+    assert (kept.micro_batch_size, kept.gradient_accumulation_steps) == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("family", "size", "method"), [("qwen-3", "32b", "full"), ("llama-3", "70b", "qlora"), ("mixtral", "8x7b", "pretrain")]
+)
+@pytest.mark.parametrize("offloaded", [False, True])
+def test_state_spread_over_gpus_is_written_and_only_its_support_is_missing(family: str, size: str, method: str, offloaded: bool) -> None:
+    text = SHIPPED.render(order(family, size, method, "H100:8"), micro_batch=1, way=Way(sharded=True, offloaded=offloaded))
+    checked = check_text(text, file="r.yml")
+    config = checked.config or checked.draft
+    assert config is not None, checked.errors
+    assert {problem.path.split(".")[0] for problem in checked.errors} <= {"fsdp_config"}
+    assert (config.fsdp_version, config.optimizer) == (2, "adamw_torch_fused")
+    assert config.fsdp_config is not None
+    assert bool(config.fsdp_config.offload_params) is offloaded
+    assert "spread over the 8 GPUs" in text
+
+
+def test_sharding_is_taken_as_soon_as_it_can_be_run() -> None:
+    """The choice itself, with every way there is counted as built."""
+    wanted, hardware = order("qwen-3", "32b", "full", "H100:8"), cards(parse_gpus("H100:8"))
+
+    def written(way: Way) -> Checked:
+        checked = check_text(SHIPPED.render(wanted, micro_batch=1, way=way), file="r.yml")
+        return replace(checked, config=checked.config or checked.draft)
+
+    choice = chosen_way(written, find_model("Qwen/Qwen3-32B"), hardware)
+    assert choice.taken is not None
+    assert choice.taken.way.sharded
+    assert choice.taken.holds
+    assert [found.way for found in choice.tried] == list(ways(8))[: len(choice.tried)]
+    assert not any(way.sharded for way in ways(1)), "one GPU has nobody to share with"
 
 
 def test_values_are_written_into_the_recipe_and_what_is_wrong_with_them_is_said_of_them() -> None:

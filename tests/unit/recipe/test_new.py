@@ -93,11 +93,20 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
     assert list(folder.iterdir()) == []
 
 
-def test_gpus_that_are_too_small_are_said_to_be(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capsys, "new", "llama-3", "--size", "70b", "--method", "full", "--gpus", "H100:1")
+def test_gpus_that_are_too_small_are_refused_and_nothing_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("new", "llama-3", "--size", "70b", "--method", "full", "--gpus", "H100:1", "-o", "mine.yml")
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (3, "")
+    assert "each GPU must hold about" in err
+    assert "`--method qlora` fits" in err
+    assert list(folder.iterdir()) == []
+
+
+def test_gpus_that_may_be_too_small_are_said_to_be(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "new", "llama-3", "--size", "8b", "--method", "full", "--gpus", "A100:1")
     assert code == 0
-    assert "gpus: H100:1" in out
-    assert "a GPU must hold about" in err
+    assert "gpus: A100:1" in out
+    assert "warning: a GPU must hold" in err
 
 
 def test_a_file_of_rows_is_looked_at(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
+from launcher.recipe.catalogue import Order, read_catalogue
 from launcher.recipe.load import load_recipe
 from launcher.recipe.template import render_template
 from launcher.recipe.template_folders import template_folders
@@ -44,11 +47,84 @@ def test_nothing_outside_of_the_folders_is_read(own: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["{{ self.__class__ }}", "{{ ''.__class__.__mro__ }}", "{{ gpu.__init__.__globals__ }}", "{{ cycler.__init__.__globals__.os }}"],
+    [
+        "{{ self.__class__ }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ gpu.__init__.__globals__ }}",
+        "{{ cycler.__init__.__globals__.os }}",
+        "{{ lipsum.__globals__['os'].popen('touch pwned') }}",
+        "{{ (gpu | attr('__class__')).__base__ }}",
+        "{{ (1).__class__.__base__.__subclasses__() }}",
+        "{{ '{0.__class__.__mro__}'.format(1) }}",
+        "{{ ''.format_map.__self__.__class__ }}",
+        "{{ namespace.__init__.__globals__ }}",
+        "{{ environment }}",
+        "{% import '/etc/passwd' as x %}",
+        "{% include ['../secret.jinja', '/etc/hostname'] %}",
+        "{% extends none %}",
+        "{{ open('/etc/passwd').read() }}",
+        "{{ range(10 ** 9) | list }}",
+        "{{ 'a' * 10 ** 3 * 10 ** 9 }}",
+        "{{ [0] * 100000000 }}",
+        "{{ 9 ** 9 ** 9 }}",
+    ],
 )
-def test_attributes_lead_nowhere(own: Path, text: str) -> None:
-    with pytest.raises(UserError):
-        rendered(text, own)
+def test_a_hostile_template_gets_nowhere(own: Path, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        rendered(f"\n{text}", own, data_dir("templates"))
+    assert caught.value.problems[0].file == "r.yml"
+
+
+def test_products_of_ordinary_size_stay_possible(own: Path) -> None:
+    assert rendered("{{ 4 * 2048 * 512 }} {{ 0.5 * 3 }} {{ '-' * 20 }} {{ 2 ** 20 }}", own) == f"4194304 1.5 {'-' * 20} 1048576"
+
+
+WORST = "'\" #: - {b: [c\n\\ $(touch pwned) ${HOME} {{ 7 * 7 }}{% raw %} !!x &y *z \t\x7f\x85\u2028\u2029\ufeff☃\U0001f600"
+
+
+@pytest.mark.parametrize(
+    "text", [WORST, *WORST, "a: b", "a #b", "yes", "1e5", "0x1f", "~", "- a", "? a", "org/model", "", " a ", "2026-01-01"]
+)
+def test_filters_write_any_text_as_that_text(own: Path, text: str) -> None:
+    template = (
+        "a: {{ x | yaml }} # c\nb: {{ x | word }} # c\nc: {{ x | quoted }}\n# {{ x | line }}\nd:\n  - {{ {'k': x} | block | indent(4) }}\n"
+    )
+    written = render_template(template, file="r.yml", variables={"x": text}, folders=(own,))
+    assert yaml.safe_load(written) == {"a": text, "b": text, "c": text, "d": [{"k": text}]}
+
+
+def test_hostile_facts_and_data_are_values_of_the_recipe(own: Path) -> None:
+    (own / "families").mkdir()
+    size = {
+        "instruct": WORST,
+        "base": WORST + "b",
+        "context": 512,
+        "licence": WORST,
+        "chat_template": "{{ " + WORST,
+        "special_tokens": {"pad_token": WORST},
+        "eot_tokens": [WORST],
+        "adapts": WORST,
+        "options": {"wandb_name": WORST},
+        "methods": {"qlora": {"learning_rate": 0.1, "rank": 2}},
+    }
+    (own / "families" / "bad.yml").write_text(yaml.safe_dump({"title": WORST, "licence": WORST, "sizes": {WORST: size}}))
+    data = {"path": WORST, "name": WORST, "type": "chat_template"}
+    order = Order(
+        family="bad",
+        size=WORST,
+        method="qlora",
+        dataset=data,
+        dataset_given=True,
+        schema="s.json",
+        target={},
+        variables={"model": "ignored"},
+    )
+    catalogue = read_catalogue((own, data_dir("templates")))
+    values = yaml.safe_load(catalogue.render(order))
+    plain = yaml.safe_load(catalogue.render(replace(order, family="smollm", size="135m")))
+    assert set(values) == (set(plain) - {"lora_target_linear"}) | {"special_tokens", "eot_tokens", "lora_target_modules", "wandb_name"}
+    assert (values["base_model"], values["wandb_name"], values["lora_target_modules"]) == (WORST, WORST, WORST)
+    assert (values["special_tokens"], values["eot_tokens"], values["datasets"]) == ({"pad_token": WORST}, [WORST], [data])
 
 
 def test_a_template_that_builds_on_itself_is_refused(own: Path) -> None:

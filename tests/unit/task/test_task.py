@@ -126,6 +126,27 @@ def test_spot_and_on_demand_are_both_allowed_where_the_recipe_leaves_it_open() -
     assert rendered["resources"]["any_of"][0] == {"accelerators": "A100:8", "infra": "aws/us-east-1", "use_spot": True}
 
 
+def test_several_regions_are_tried_and_a_list_in_its_order() -> None:
+    config = config_with("  gpus: [A100:8, H100:4]\n  cloud: aws\n  region: [us-east-1, us-west-2]\n  spot: true\n")
+    assert [(choice.gpus, choice.infra) for choice in choices_of(config.launch)] == [
+        ("A100:8", "aws/us-east-1"),
+        ("A100:8", "aws/us-west-2"),
+        ("H100:4", "aws/us-east-1"),
+        ("H100:4", "aws/us-west-2"),
+    ]
+    anywhere = config_with("  gpus: A100:8\n  region: [gcp/us-central1, us-east-1]\n  prefer: listed\n")
+    choices = choices_of(anywhere.launch)
+    assert [(choice.infra, choice.spot) for choice in choices] == [
+        ("gcp/us-central1", True),
+        ("*/us-east-1", True),
+        ("gcp/us-central1", False),
+        ("*/us-east-1", False),
+    ]
+    rendered = yaml.safe_load(render_task(task(choices=choices, ordered=True)))["resources"]
+    assert [one["infra"] for one in rendered["ordered"]][:2] == ["gcp/us-central1", "*/us-east-1"]
+    assert "any_of" not in rendered
+
+
 def test_a_cap_on_money_reckons_with_the_dearest_machine_of_each_place() -> None:
     config = config_with("  gpus: A100:8\n  spot: true\n")
     offers = [

