@@ -1,7 +1,7 @@
 """How far the memory estimate is off on runs measured by others. `python benchmarks/estimate.py [--rows] [--rivals]`
 
 Peaks an allocator reported are compared with the estimate's tensors; reserved memory and nvidia-smi with what the card must hold. Runs that went out of
-memory count in the verdicts. `--rivals` asks other estimators about the same rows. Results go to benchmarks/results/estimate-DATE.json.
+memory count in the verdicts. `--rivals` asks other estimators about the same rows, and then the results go to benchmarks/results/estimate-DATE.json.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ US = "this project"
 GROUPS = {
     "method": lambda row: row.method,
     "architecture": lambda row: row.family,
+    "kind of figure": lambda row: row.kind,
     "stack and kind of figure": lambda row: f"{row.stack}, {row.method}, {row.kind}",
 }
 
@@ -43,7 +44,10 @@ def main() -> None:
         scores = scores_by(rows, answers[US], key)
         print_scores(f"by {group}", scores)
         document["scores"][group] = {name: value.to_json() for name, value in scores.items()}
-    print(f"{left_out} rows left out: no batch or exact length, or a setting that is not modelled (tensor or context parallel, GRPO)")
+    print(
+        f"{left_out} rows left out: no batch or exact length, a setting that is not told or not modelled (tensor or context parallel, GRPO), or less measured "
+        "than weights and layers' inputs take"
+    )
     if asked.rivals:
         from memory.rivals import rivals
 
@@ -58,7 +62,8 @@ def main() -> None:
     print_contexts(longest)
     document["bytes_per_logit"] = [asdict(row) | {"measured": round(row.measured, 3)} for row in found]
     document["contexts"] = [asdict(row) | {"inside": row.inside} for row in longest]
-    _write(document)
+    if asked.rivals:
+        _write(document)
 
 
 def _compare(name: str, rows: Iterable[Row], said: Mapping[str, Answer], own: Mapping[str, Answer]) -> dict[str, Any]:

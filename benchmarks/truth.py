@@ -2,7 +2,8 @@
 
 Each case is a recipe over a random model of a real architecture. The runtime trains it for a few steps: its loader, adapter, losses, optimizer and Trainer,
 as in any run. On a CPU the bytes of live tensors are counted operation by operation; on a GPU the allocator's peak is read. The estimate is made of the
-same recipe for the same place. Figures are MiB of tensors over one whole step, optimizer states present. Results go to benchmarks/results/truth-DATE.json.
+same recipe for the same place. Figures are MiB of tensors over one whole step, optimizer states present. All cases together go to
+benchmarks/results/truth-DATE.json.
 """
 
 from __future__ import annotations
@@ -202,7 +203,7 @@ def main() -> None:
     print(
         f"\n{len(results)} cases: mean |error| {sum(errors) / len(errors):.1%}, median {errors[len(errors) // 2]:.1%}, largest {errors[-1]:.1%}"
     )
-    if not asked.only:
+    if not (asked.only or asked.short):
         _write(results)
 
 

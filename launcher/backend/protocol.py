@@ -103,8 +103,9 @@ class Backend(Protocol):
         """Ask the run to stop at its next step boundary and seal; returns at once. A run without a supervisor is stopped before this returns."""
         ...
 
-    def resume(self, run: str, bounds: Bounds = UNCHANGED) -> RunRecord:
-        """Start a run that is not at work again, from its newest sealed checkpoint, under new limits where `bounds` has any."""
+    def resume(self, run: str, bounds: Bounds = UNCHANGED, *, after: str | None = None) -> RunRecord:
+        """Start a run that is not at work again, from its newest sealed checkpoint, under new limits where `bounds` has any. `after` is the run whose end
+        it waits for where there is one machine for both."""
         ...
 
     def release(self, run: str) -> None:

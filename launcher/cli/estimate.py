@@ -47,11 +47,13 @@ def estimate(
     from launcher.plan.prices import about_age, price_file, read_prices
     from launcher.plan.rented import chosen, rented_offers
     from launcher.plan.target import rented_target
+    from launcher.recipe.grid import require_one_run
     from launcher.state.runs import state_root
     from runtime.config.problem import ExitCode
 
     if check is not None or file is None:
         return _check(check, file, as_json=as_json)
+    require_one_run(overrides or ())
     sets, automatic = without_auto(overrides or ())
     checked = _checked(file, gpus, sets, variables or ())
     # What is not supported here yet still needs memory and time: it is estimated, and said.

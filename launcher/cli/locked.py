@@ -97,11 +97,12 @@ def _made_when(file: Path, lock: Lock, *, what: str = "") -> str:
 
 def _costs(locks: Sequence[Lock]) -> str:
     """What the runs were expected to cost when they were planned; empty where nothing is rented, or no price was known."""
-    costs = [((lock.plan.get("cost") or {}).get("usd") or {}).get("value") for lock in locks]
-    if not any(costs) or None in costs:
+    told = [((lock.plan.get("cost") or {}).get("usd") or {}).get("value") for lock in locks]
+    costs = [float(usd) for usd in told if usd is not None]
+    if len(costs) < len(told) or not any(costs):
         return ""
-    caps = [(lock.plan.get("budget") or {}).get("max_cost_usd") for lock in locks]
-    cap = f", never above {dollars(sum(caps))}" if None not in caps else ""
+    caps = [float(usd) for lock in locks if (usd := (lock.plan.get("budget") or {}).get("max_cost_usd")) is not None]
+    cap = f", never above {dollars(sum(caps))}" if len(caps) == len(costs) else ""
     return f". Expected {dollars(sum(costs))}{cap}"
 
 

@@ -11,7 +11,7 @@ from launcher.backend.protocol import Backend
 from launcher.cli.output import emit_json, note, say
 from launcher.cli.sweep_json import sweep_data
 from launcher.show.comparison import best_first, render_comparison
-from launcher.show.curves import Curve, curves_of, draw, save_png
+from launcher.show.curves import Curve, curves_of, draw, save_overlay
 from launcher.state.refusals import refusal
 from runtime.config.problem import UserError
 
@@ -28,7 +28,7 @@ def metrics_sweep(sweep: str, backend: Backend, runs: Sequence[str], *, png: Pat
     ]
     if png is not None and losses:
         try:
-            save_png(losses, png, title=sweep)
+            save_overlay(losses, png, title=sweep)
         except OSError as error:
             raise UserError(refusal(error, png)) from error
     if as_json:
@@ -43,4 +43,4 @@ def metrics_sweep(sweep: str, backend: Backend, runs: Sequence[str], *, png: Pat
 
 
 def _titled(run: str, values: dict[str, str], curve: Curve) -> Curve:
-    return replace(curve, name=run, title=f"{run}  {' '.join(f'{name}={value}' for name, value in values.items())}: loss")
+    return replace(curve, name=run, title=f"{run}  {' '.join(f'{name}={value}' for name, value in values.items())}")

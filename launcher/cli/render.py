@@ -39,6 +39,7 @@ def render(
     from launcher.cli.output import emit_json, note_problems, say
     from launcher.cli.targets import first_kind, flag_overrides
     from launcher.estimate.target_facts import template_target
+    from launcher.recipe.grid import require_one_run
     from launcher.recipe.load import load_recipe
     from launcher.recipe.template import read_variables
     from runtime.config.plain import dump_yaml
@@ -54,6 +55,7 @@ def render(
                 fix="add --task",
             )
         )
+    require_one_run(sets or ())
     if task and gpus is not None:
         given += flag_overrides({"gpus": gpus})
     checked = load_recipe(

@@ -28,12 +28,17 @@ def resume(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Go on from a run's newest sealed checkpoint. The cap on hours counts anew, the one on money goes on counting."""
+    """Go on from the newest sealed checkpoint of a run, or of every run of a sweep that is not done. The cap on hours counts anew, the one on money goes on counting."""
     from launcher.backend.bounds import Bounds
-    from launcher.cli.backends import backend_of
+    from launcher.cli.backends import backend_of, sweep_of
     from launcher.cli.output import note
     from launcher.cli.watching import finish
 
+    if (sweep := sweep_of(run, storage=storage, quiet=quiet)) is not None:
+        from launcher.cli.resume_sweep import resume_sweep
+
+        bounds = Bounds(max_cost_usd=max_cost, max_hours=max_hours)
+        return resume_sweep(run, *sweep, bounds=bounds, detach=detach, quiet=quiet, as_json=as_json)
     backend, name = backend_of(run, storage=storage, quiet=quiet)
     before = backend.status(name)
     origin = _origin(before)

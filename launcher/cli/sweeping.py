@@ -41,7 +41,7 @@ def decide_sweep(request: Request, grid: Grid) -> SweepDecision:
     from launcher.show.sweep_screen import render_sweep
 
     launch = _whole(request, grid)
-    name = _name_of(launch)
+    name = _name_of(launch, request.environment)
     members = [Member(sweep=name, number=point.number, values=point.values) for point in grid.points]
     flags = {**request.flags, "name": None, "max_cost_usd": None}
     requests = [replace(request, flags=flags, sets=point.sets, member=member) for point, member in zip(grid.points, members, strict=True)]
@@ -49,9 +49,11 @@ def decide_sweep(request: Request, grid: Grid) -> SweepDecision:
     plans = [run.made for run in runs if run.made is not None]
     clashes = [*clashes_of(members, [run.job.config for run in runs]), *_one_place(plans)]
     made = make_sweep(members, plans, axes=grid.axes, max_cost_usd=launch.max_cost_usd, clashes=clashes)
+    shared = [_with_share(run, plan) for run, plan in zip(runs, made.plans, strict=True)]
+    made = replace(made, plans=tuple(run.made for run in shared if run.made is not None))
     return SweepDecision(
         name=name,
-        runs=tuple(_with_share(run, plan) for run, plan in zip(runs, made.plans, strict=True)),
+        runs=tuple(shared),
         screen=render_sweep(made),
         plan=made.to_json(),
         warnings=made.warnings,
@@ -71,10 +73,15 @@ def _whole(request: Request, grid: Grid) -> LaunchConfig:
     return checked[0].config.launch
 
 
-def _name_of(launch: LaunchConfig) -> str:
+def _name_of(launch: LaunchConfig, environment: Mapping[str, str]) -> str:
     from launcher.state.names import random_name
+    from launcher.state.runs import state_root
 
     name = launch.name or random_name()
+    if (state_root(environment) / "runs" / name).is_dir():
+        raise UserError(
+            Problem(code="run-exists", place="--name", message=f"there is a run called '{name}'", fix="choose another --name for the sweep")
+        )
     if not _NAME.fullmatch(name):
         raise UserError(
             Problem(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,8 @@ from launcher.backend.protocol import Backend
 from launcher.cli.backends import local_backend, sky_backend
 from launcher.cli.confirm import confirm
 from launcher.cli.output import note, note_problems
-from launcher.cli.sweeping import decide_sweep
-from runtime.config.problem import Problem, UserError
+from launcher.cli.sweeping import SweepDecision, decide_sweep
+from runtime.config.problem import ExitCode, Problem, UserError
 
 if TYPE_CHECKING:
     from launcher.cli.request import Request
@@ -24,15 +24,13 @@ def up_sweep(
 ) -> int:
     """Exit code of the sweep. Nothing is started unless every run may start."""
     from launcher.cli.locked import decide_locked_sweep
-    from launcher.cli.needs import check_needs
     from launcher.cli.showing import show_plan
     from launcher.cli.targets import is_here
     from launcher.cli.watching_sweep import finish_sweep
 
     decision = decide_sweep(request, grid) if grid is not None else decide_locked_sweep(request)
     note_problems(decision.warnings, kind="warning")
-    for run in decision.runs:
-        check_needs(run.job.config, request.environment)
+    _require(decision, request.environment)
     if (code := show_plan(decision, command="up", dry_run=dry_run, quiet=quiet, as_json=as_json)) is not None:
         return code
     here = is_here(decision.runs[0].job.config.launch)
@@ -40,8 +38,33 @@ def up_sweep(
     backend: Backend = local_backend(quiet=quiet) if here else sky_backend(quiet=quiet)
     runs, left = start_all(backend, jobs_of([run.job for run in decision.runs], here=here), quiet=quiet)
     return finish_sweep(
-        backend, decision.name, runs, detach=detach, quiet=quiet, as_json=as_json, warnings=decision.warnings, left=left, in_turn=here
+        backend,
+        decision.name,
+        runs,
+        command="up",
+        detach=detach,
+        quiet=quiet,
+        as_json=as_json,
+        warnings=decision.warnings,
+        left=left,
+        in_turn=here,
     )
+
+
+def _require(decision: SweepDecision, environment: Mapping[str, str]) -> None:
+    """Raise UserError with everything that a run lacks, and with it the plan's own refusals: all is told at once."""
+    from launcher.cli.needs import check_needs
+
+    problems: list[Problem] = []
+    codes: set[ExitCode] = set()
+    for run in decision.runs:
+        try:
+            check_needs(run.job.config, environment)
+        except UserError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
+            codes.add(error.exit_code)
+    if codes:
+        raise UserError([*problems, *decision.refusals], exit_code=codes.pop() if len(codes) == 1 else ExitCode.INVALID)
 
 
 def jobs_of(jobs: Sequence[Job], *, here: bool) -> list[Job]:

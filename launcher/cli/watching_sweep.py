@@ -29,6 +29,7 @@ def finish_sweep(
     sweep: str,
     runs: Sequence[str],
     *,
+    command: str,
     detach: bool,
     quiet: bool,
     as_json: bool,
@@ -44,7 +45,7 @@ def finish_sweep(
             backend.release(status.record.run)
     problems = [*left, *(problem for status in statuses for problem in problems_of(status))]
     if as_json:
-        emit_json("up", sweep_data(sweep, statuses), warnings=warnings, problems=problems)
+        emit_json(command, sweep_data(sweep, statuses), warnings=warnings, problems=problems)
     else:
         if not ended:
             _say_left(backend, sweep, statuses)

@@ -93,14 +93,16 @@ def _compiled(facts: ModelFacts, block: Block, workload: Workload) -> float:
     """
     c, h, adapter = workload.compute_bytes, facts.hidden, workload.adapter
     targets = block.matrices if adapter is None else lora_targets(block, adapter.targets)
+    casts = adapter is not None and workload.autocast and adapter.parameter_bytes > c
     entered = 0
     for role in ("attention", "mlp"):
         half = [matrix for matrix in targets if _half(matrix.role) == role]
         routed = max(1, block.experts_per_token) if role == "mlp" else 1
         entered += h * routed if any(not _leads_out(matrix.name, role) for matrix in half) else 0
         ends = any(_leads_out(matrix.name, role) for matrix in half)
-        # Attention's result is kept anyhow; an adapter reads a copy of it.
-        entered += (block.mlp_width if role == "mlp" else block.heads * block.value_dim if adapter is not None else 0) if ends else 0
+        # Attention's result is kept anyhow; an fp32 adapter reads a copy of it.
+        last = block.mlp_width if role == "mlp" else block.heads * block.value_dim if casts else 0
+        entered += last if ends else 0
     ranks = sum(adapter.rank_of(matrix.name) for matrix in targets) if adapter is not None else 0.0
     dropped = _dropout_bytes(workload) * sum(matrix.d_in for matrix in targets) if adapter is not None else 0.0
     return _operands(facts, block, workload) + c * (entered + ranks) + dropped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from launcher.estimate.estimate import Estimate, estimate, memory_of
 from launcher.estimate.hardware import Hardware
 from launcher.estimate.model_source import ModelSource
+from launcher.estimate.recipe_sharding import accumulates_whole_gradients
 from launcher.estimate.rows import DataSize
 
 if TYPE_CHECKING:
@@ -177,6 +179,11 @@ def _changes(config: TrainingConfig, hardware: Hardware) -> Iterator[tuple[float
         smaller //= 2
     if config.eval_batch_size and config.eval_batch_size > 1:
         yield _SAME, {"eval_batch_size": 1}
+    if cuda and config.adapter is None and accumulates_whole_gradients(config, hardware.place):
+        yield (
+            _SAME + 0.2,
+            {"accelerator_config": (config.accelerator_config or {}) | {"gradient_accumulation_kwargs": {"sync_each_batch": True}}},
+        )
     if not config.gradient_checkpointing:
         yield _SAME, {"gradient_checkpointing": True}
     elif config.gradient_checkpointing is True and cuda:
@@ -207,4 +214,6 @@ def _changes(config: TrainingConfig, hardware: Hardware) -> Iterator[tuple[float
 
 def _yaml(value: Any) -> str:
     """A value as a recipe spells it."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if value is None or isinstance(value, (bool, dict)):
+        return json.dumps(value)
+    return str(value)

@@ -262,7 +262,13 @@ class _Phases:
         fine-tuning shows none. Where it comes from is not established.
         """
         sharding = self.workload.sharding
-        if sharding.kind != "fsdp" or sharding.version != 1 or not sharding.in_trainer or sharding.gpus == 1 or self.workload.adapter is None:
+        if (
+            sharding.kind != "fsdp"
+            or sharding.version != 1
+            or not sharding.in_trainer
+            or sharding.gpus == 1
+            or self.workload.adapter is None
+        ):
             return 0.0
         return 2 * (self.facts.layers - 1) * checkpoint_bytes(self.facts, self.workload) if self.workload.checkpointing == "full" else 0.0
 
@@ -295,11 +301,15 @@ class _Phases:
         return self.state.adapter / 2 if workload.adapter.parameter_bytes > workload.compute_bytes else 0.0
 
     def _dequantized(self) -> float:
-        """The 16-bit copy of one 4-bit or 8-bit matrix while it is multiplied with."""
+        """The 16-bit copy of one 4-bit or 8-bit matrix while it is multiplied with, or of a layer's experts, which its backward pass needs together."""
         if self.workload.quantization == "none":
             return 0.0
         one = largest_matrix(self.facts)
-        return one.d_in * one.d_out * float(self.workload.compute_bytes + (2 if self.workload.early_quantization else 0))
+        matrix = one.d_in * one.d_out * float(self.workload.compute_bytes + (2 if self.workload.early_quantization else 0))
+        if not self.workload.quantized_experts:
+            return matrix
+        layers = (sum(each.weights for each in block.matrices if each.role == "expert") for _, block in self.facts.blocks)
+        return max(matrix, max(layers) * float(self.workload.compute_bytes))
 
     def _mask(self) -> float:
         """The boolean attention mask, one for all layers."""

@@ -47,27 +47,24 @@ def new_recipe(catalogue: Catalogue, order: Order, *, sets: Sequence[str] = (), 
     choice = chosen_way(partial(_one_row, catalogue, order, sets), model, hardware)
     if choice.taken is None:
         raise UserError(_refusal(catalogue, order, choice, model, hardware), exit_code=ExitCode.REFUSED)
-    way = choice.taken.way
-    size, memory = 1, choice.taken.memory
-    for tried in _batches(choice.taken.config, hardware, most=catalogue.tuning(order.family, order.size, order.method).batch):
+    way, size, memory = choice.taken.way, 1, choice.taken.memory
+    given = any(text.partition("=")[0].strip() == "micro_batch_size" for text in sets)
+    most = catalogue.tuning(order.family, order.size, order.method).batch // hardware.processes
+    for tried in [int(choice.taken.config.micro_batch_size or 1)] if given else _powers_of_two(most):
         # Rendered each time: how often gradients are added up goes with it.
         larger = _written(catalogue, order, sets, micro_batch=tried, way=way).config
         held = memory_of(larger, model, hardware, UNKNOWN)[1] if larger is not None else None
-        if held is None or held.verdict != "fits":
+        if held is None or (held.verdict != "fits" and not given):
             break
         size, memory = tried, held
     made = _made(catalogue, order, sets, micro_batch=size, way=way, figures=choice.figures(memory.held.value))
     return replace(made, estimate=estimate(made.config, model, hardware, UNKNOWN))
 
 
-def _batches(config: TrainingConfig, hardware: Hardware, *, most: int) -> Iterator[int]:
-    """Rows at a time to try after one: powers of two up to `most` on all GPUs, or what the user has set."""
-    given = int(config.micro_batch_size or 1)
-    if given != 1:
-        yield given
-        return
+def _powers_of_two(most: int) -> Iterator[int]:
+    """2, 4, 8 … up to `most`."""
     size = 2
-    while size * hardware.processes <= most:
+    while size <= most:
         yield size
         size *= 2
 

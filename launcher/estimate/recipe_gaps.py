@@ -46,7 +46,6 @@ def not_modelled(config: TrainingConfig, facts: ModelFacts, workload: Workload) 
         "qat": "fake quantization keeps more activations",
         "peft_layer_replication": "repeated layers keep activations and adapters of their own",
         "layer_offloading": "frozen layers wait in host memory: less than shown",
-        "quantize_moe_experts": "experts are held in 4 bit: less than shown",
     }.items():
         value = getattr(config, option, None)
         if value and (value is True or value != 1):

@@ -44,6 +44,12 @@ def sharding_of(config: TrainingConfig, place: Place, assumptions: list[str]) ->
     return Sharding() if sharding.gpus == 1 and sharding.kind == "fsdp" and not sharding.offload else sharding
 
 
+def accumulates_whole_gradients(config: TrainingConfig, place: Place) -> bool:
+    """Whether every card would hold all gradients whole from one micro batch of a step to the next: FSDP reduces them with the last one unless told."""
+    sharding = sharding_of(config, place, [])
+    return sharding.kind == "fsdp" and not sharding.syncs_each_batch
+
+
 def _size(named: int | None, place: Place) -> int:
     size = int(named or 1)
     return size if place.device == "cuda" and size > 0 and place.gpus % size == 0 else 1

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PAIRED = ("dpo", "ipo", "orpo", "simpo", "cpo")
 PROJECTED_RANK = 128
 """Rank of GaLore's and APOLLO's projections where `optim_args` names none (transformers trainer_optimizer.py)."""
+PACKED = ("gptq", "awq")
+"""Formats of 4-bit checkpoints that train below adapters as they are."""
 CHUNKS = 8
 """Parts of the chunked loss where the recipe names none (runtime.training.losses.choice)."""
 WITH_REFERENCE = ("dpo", "ipo", "kto")
@@ -51,7 +53,7 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
     """The step of a recipe at a place; `longest` is the longest row in tokens where it is known."""
     assumptions: list[str] = []
     adapter = adapter_of(config, facts)
-    quantization = _quantization(config)
+    quantization = _quantization(config, facts)
     weights, autocast = _precision(config, place)
     packed = bool(config.sample_packing)
     padded = packed or bool(config.pad_to_sequence_len)
@@ -94,6 +96,7 @@ def step_of(config: TrainingConfig, facts: ModelFacts, place: Place, *, longest:
         evaluation_sequence=_evaluated_length(config, sequence),
         sharding=sharding_of(config, place, assumptions),
         compiled=_compiles(config),
+        quantized_experts=bool(config.quantize_moe_experts) and quantization in ("nf4", "nf4-dq", "int8"),
         trained_share=trained_share(config, facts) if adapter is None else 1.0,
         passive_layers=passive_layers(config, facts) if adapter is None else 0,
         fused=_fused(config, place),
@@ -149,11 +152,13 @@ def _batch(config: TrainingConfig) -> tuple[int, int]:
     return micro, int(config.gradient_accumulation_steps or 1)
 
 
-def _quantization(config: TrainingConfig) -> Quantization:
+def _quantization(config: TrainingConfig, facts: ModelFacts) -> Quantization:
     if config.load_in_4bit:
         double = (config.bnb_config_kwargs or {}).get("bnb_4bit_use_double_quant", True)
         return "nf4-dq" if double else "nf4"
-    return "int8" if config.load_in_8bit else "none"
+    if config.load_in_8bit:
+        return "int8"
+    return "packed" if config.adapter and (config.gptq or facts.quantized in PACKED) else "none"
 
 
 def _precision(config: TrainingConfig, place: Place) -> tuple[int, bool]:

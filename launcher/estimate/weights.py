@@ -10,6 +10,8 @@ QUANTIZED_BYTES: dict[Quantization, float] = {
     "nf4": 0.5 + 4 / 64,
     # The scales themselves in 8 bit, with an fp32 scale for each 256 of those.
     "nf4-dq": 0.5 + 1 / 64 + 4 / (64 * 256),
+    # A checkpoint that is 4-bit itself (GPTQ, AWQ): codes packed in int32, and for each 128 weights a 16-bit scale and a 4-bit zero.
+    "packed": 0.5 + (2 + 0.5) / 128,
     # One byte per weight; the fp32 scale of each row is below a thousandth.
     "int8": 1.0,
 }
@@ -28,7 +30,7 @@ def frozen_or_trained_bytes(facts: ModelFacts, workload: Workload) -> float:
     plain = facts.parameters
     quantized = 0
     if workload.quantization != "none":
-        quantized = sum(count * matrix.weights for count, matrix in facts.matrices() if not matrix.stacked)
+        quantized = sum(count * matrix.weights for count, matrix in facts.matrices() if _is_quantized(matrix, workload))
         plain -= quantized
         # Embeddings, head and norms set the residual stream's format: 4 bytes after PEFT's preparation for k-bit training, 2 without it.
         return quantized * QUANTIZED_BYTES[workload.quantization] + plain * max(workload.residual_bytes, workload.weight_bytes)
@@ -42,8 +44,12 @@ def block_bytes(block: Block, workload: Workload) -> float:
     """Bytes of one block's weights as they are held and gathered."""
     if workload.quantization == "none":
         return float(block.parameters * workload.weight_bytes)
-    quantized = sum(matrix.weights for matrix in block.matrices if not matrix.stacked)
+    quantized = sum(matrix.weights for matrix in block.matrices if _is_quantized(matrix, workload))
     return quantized * QUANTIZED_BYTES[workload.quantization] + (block.parameters - quantized) * workload.weight_bytes
+
+
+def _is_quantized(matrix: Matrix, workload: Workload) -> bool:
+    return not matrix.stacked or (workload.quantized_experts and matrix.role == "expert")
 
 
 def adapter_parameters(facts: ModelFacts, adapter: Adapter) -> int:

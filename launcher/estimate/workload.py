@@ -5,11 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Quantization = Literal["none", "nf4", "nf4-dq", "int8"]
+Quantization = Literal["none", "nf4", "nf4-dq", "int8", "packed"]
 Checkpointing = Literal["none", "selective", "alternate", "attention", "full", "offload"]
 Attention = Literal["flash", "sdpa", "eager"]
 Fused = Literal["norm", "glu", "lora_qkv", "lora_o", "lora_mlp"]
-Loss = Literal["labels", "policy", "upcast", "fp32", "dropped", "plain", "in-place", "compiled", "compiled-outputs", "parts", "fp32-parts", "chunked", "fused", "cut"]
+Loss = Literal[
+    "labels",
+    "policy",
+    "upcast",
+    "fp32",
+    "dropped",
+    "plain",
+    "in-place",
+    "compiled",
+    "compiled-outputs",
+    "parts",
+    "fp32-parts",
+    "chunked",
+    "fused",
+    "cut",
+]
 ShardingKind = Literal["none", "ddp", "fsdp", "zero1", "zero2", "zero3"]
 
 
@@ -116,6 +131,8 @@ class Workload:
     """The layers run as fused kernels, which keep the matrices' operands and compute the rest anew."""
     repeats_keys: bool = False
     """Keys and values are copied to every query head before they enter a fused attention."""
+    quantized_experts: bool = False
+    """The experts of a mixture are quantized too, and a layer's are whole while it runs."""
     early_quantization: bool = False
     """bitsandbytes before 0.44: products with quantized matrices keep their input, though no gradient needs it, and a matrix becomes fp16 before it becomes
     the products' format (autograd/_functions.py, MatMul4Bit; nn/modules.py, Params4bit)."""

@@ -46,7 +46,8 @@ def changes_in_config(text: str, options: Any, plan: Path) -> list[Problem]:
 
 
 def changes_to_know(pins: dict[str, Any], recipe: Path, plan: Path) -> list[Problem]:
-    """What is worth knowing and changes nothing of the run, whose config and files are fixed: another commit, another version of the launcher."""
+    """What is worth knowing and changes nothing of the run, whose config and files are fixed: another commit, another version of the launcher, names that
+    nobody could fix."""
     warnings = []
     before = GitState(**pins["git"]) if pins.get("git") else None
     now = git_state(recipe.parent) if before is not None and recipe.parent.is_dir() else None
@@ -56,6 +57,11 @@ def changes_to_know(pins: dict[str, Any], recipe: Path, plan: Path) -> list[Prob
         )
     if pins.get("version") and pins["version"] != launcher.__version__:
         warnings.append(_worth_knowing(plan, f"it was made by launcher {pins['version']}, and this is {launcher.__version__}"))
+    for pin in pins.get("named", ()):
+        if pin["fixed"] is None:
+            warnings.append(
+                _worth_knowing(plan, f"{pin['name']} could not be fixed when it was planned ({pin['why']}) and may have changed")
+            )
     return warnings
 
 

@@ -160,6 +160,7 @@ def _lock(content: dict[str, Any], path: Path, *, member: Member | None = None) 
         pins: dict[str, Any] = content.get("pins") or {}
         files = [*plan["data"]["files"], *pins.get("files", [])]
         problems = changes_in_files(files, folder, path)
+        warnings = changes_to_know(pins, folder / str(plan.get("recipe", "")), path)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(_broken(path, str(error))) from error
     # Plugins stay beside the recipe the plan was made from.
@@ -170,7 +171,6 @@ def _lock(content: dict[str, Any], path: Path, *, member: Member | None = None) 
     problems += edited
     if not edited and config_hash(checked.config) != expected:
         problems.append(stale(path, "its config no longer means what it did: the plan was made by another version"))
-    warnings = changes_to_know(pins, folder / str(plan.get("recipe", "")), path)
     return Lock(run=run, checked=checked, folder=folder, plan=plan, warnings=tuple(warnings), member=member), problems
 
 

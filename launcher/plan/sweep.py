@@ -164,13 +164,14 @@ def clashes_of(members: Sequence[Member], configs: Sequence[TrainingConfig]) -> 
 
 
 def told_once(found: Sequence[tuple[Member, Sequence[Problem]]]) -> list[Problem]:
-    """The problems of the runs: those of all runs once, others with the run they belong to."""
+    """The problems of the runs: those of all runs once, others with the values they belong to."""
     counts = Counter(problem for _, problems in found for problem in dict.fromkeys(problems))
     told: list[Problem] = []
     for member, problems in found:
         for problem in dict.fromkeys(problems):
-            everywhere = counts[problem] == len(found)
-            one = problem if everywhere else replace(problem, message=f"{member.run} ({member.words}): {problem.message}")
+            # A problem of the value itself names it already.
+            plain = counts[problem] == len(found) or problem.place in [f"--set {name}={value}" for name, value in member.values.items()]
+            one = problem if plain else replace(problem, message=f"with {member.words}: {problem.message}")
             if one not in told:
                 told.append(one)
     return told

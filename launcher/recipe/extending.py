@@ -10,10 +10,10 @@ from typing import Any
 
 from runtime.config.document import BrokenYamlError, Document, Position, read
 from runtime.config.document import Path as Place
+from runtime.config.extends import KEY
 from runtime.config.problem import UserError
 from runtime.config.renames import ALIASES, RENAMED
 
-KEY = "extends"
 _ENDINGS = (".yml", ".yaml", ".j2")
 _FORMS = "Write the path of a recipe, `extends: ./base.yml`, or FAMILY/SIZE/METHOD, `extends: qwen-3/8b/qlora`."
 

@@ -87,6 +87,22 @@ def read_grid(sets: Sequence[str]) -> Grid:
     return Grid(axes=axes, points=tuple(points))
 
 
+def require_one_run(sets: Sequence[str]) -> None:
+    """Raise UserError when `--set` texts ask for several runs of a command that looks at one."""
+    axes = read_grid(sets).axes
+    if axes:
+        name, values = next(iter(axes.items()))
+        raise UserError(
+            Problem(
+                code="usage",
+                path=name,
+                place=f"--set {name}={','.join(values)}",
+                message=f"'{name}' has {len(values)} values here, and this command looks at one run",
+                fix=f"`launcher plan` and `launcher up` take several; a text with commas needs quotes: {name}='\"{','.join(values)}\"'",
+            )
+        )
+
+
 def split_values(text: str) -> list[str]:
     """The text between the commas that stand outside brackets, braces and quotes; one text where a bracket or a quote stays open."""
     parts, start, depth, quote, before, closed = [], 0, 0, "", ",", -2

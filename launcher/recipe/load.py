@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.config.extends import KEY
 from runtime.config.problem import UserError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # Cheap to look for, so that a recipe that extends nothing is read once.
-_EXTENDS = re.compile(r"^['\"]?extends['\"]?\s*:", re.MULTILINE)
+_EXTENDS = re.compile(rf"^['\"]?{KEY}['\"]?\s*:", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ def options_of(path: Path | None) -> type[TrainingConfig]:
     try:
         plugin_folders: tuple[Path, ...] = ()
         document = read(read_text(path), file=str(path))
-        if document.values.get("extends") is not None:
+        if document.values.get(KEY) is not None:
             document, plugin_folders = _joined(document, {}, None)
         model, errors, _ = extended(document, plugin_folders)
     except BrokenYamlError as error:

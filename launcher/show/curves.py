@@ -67,6 +67,24 @@ def save_png(curves: Sequence[Curve], path: Path, *, title: str) -> None:
     figure.savefig(path, format="png", dpi=130)
 
 
+def save_overlay(curves: Sequence[Curve], path: Path, *, title: str) -> None:
+    """Write one quantity of several runs on common axes as a PNG to `path`, each curve named by its title. Raises OSError."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title)
+    for curve in curves:
+        axes.plot(curve.steps, curve.values, linewidth=1.2, marker="." if len(curve.steps) < 3 else "", label=curve.title)
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("loss")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(fontsize="small")
+    figure.savefig(path, format="png", dpi=130)
+
+
 def sparkline(values: Sequence[float], *, width: int) -> str:
     """The values as one line of blocks, the newest on the right."""
     if not values:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.plan.plan import Line, Plan
+from launcher.plan.plan import Line, LineVerdict, Plan
 from launcher.plan.sweep import Member, SweepPlan
 from launcher.show.figures import dollars, duration
-from launcher.show.offers import about_prices, place
+from launcher.show.offers import TABLE_WIDTH, about_prices, place
 from launcher.show.plan_screen import after_offers, before_offers, lines_table
 from launcher.show.screen import rendered, screen_width
 
@@ -33,7 +33,12 @@ def render_sweep(sweep: SweepPlan, *, width: int | None = None, color: bool | No
         (sweep.name, "bold cyan"),
         f" of {len(sweep.plans)} runs: {varied}",
     )
-    parts: list[RenderableType] = [head, lines_table(_shared(sweep)), Text(), _table(sweep)]
+    parts: list[RenderableType] = [
+        head,
+        lines_table(_shared(sweep)),
+        Text(),
+        _table(sweep) if width >= TABLE_WIDTH else lines_table(_rows(sweep)),
+    ]
     if first.prices is not None and not first.target.is_local:
         parts.append(Text(f"  {about_prices(first.prices, first.created)}", style="dim"))
     parts += [Text(), lines_table([_budget(sweep), *after_offers(first)[1:]]), Text()]
@@ -51,7 +56,7 @@ def _shared(sweep: SweepPlan) -> list[Line]:
 
 
 def _of_first(line: Line) -> Line:
-    return replace(line, text=f"{line.text} (the first run; others differ)")
+    return replace(line, text=f"{line.text} (first run)")
 
 
 def _table(sweep: SweepPlan) -> Table:
@@ -73,6 +78,20 @@ def _table(sweep: SweepPlan) -> Table:
     for member, plan in zip(sweep.members, sweep.plans, strict=True):
         table.add_row(*_row(sweep, member, plan))
     return table
+
+
+def _rows(sweep: SweepPlan) -> list[Line]:
+    """The runs a line each, for screens too narrow for the table."""
+    lines = []
+    for member, plan in zip(sweep.members, sweep.plans, strict=True):
+        found = plan.estimate.memory.verdict if plan.estimate is not None else "unknown"
+        verdict: LineVerdict = "refused" if found == "does-not-fit" else found
+        parts = [member.words, *([] if _one_place(sweep) else [_where(plan)])]
+        parts += [duration(plan.hours.value)] if plan.hours is not None else []
+        parts += [f"{dollars(plan.cost.value)}, at most {dollars(plan.cost.high)}"] if plan.cost is not None else []
+        parts += [f"cap {dollars(plan.max_cost_usd)}"] if plan.max_cost_usd is not None else []
+        lines.append(Line(name=f"run {member.number}", verdict=verdict, text=" · ".join(parts)))
+    return lines
 
 
 def _row(sweep: SweepPlan, member: Member, plan: Plan) -> list[str]:

@@ -6,20 +6,24 @@ import os
 from base64 import b64encode
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from runtime.checkpoint.bandwidth import Bandwidth, Unlimited
 from runtime.checkpoint.busy import unavailable
 from runtime.checkpoint.checksum import Digest, Hasher
+from runtime.checkpoint.gcs_session import Kept, Session
 from runtime.checkpoint.jitter import keep_random_state
 from runtime.checkpoint.objects import CONNECT_S, READ_S, Head, ObjectStore, ReplacedError, again
 from runtime.checkpoint.parts import PART_BYTES, Parts, sum_file
 from runtime.checkpoint.refusal import missing_bucket, no_credentials, no_permission, package_missing, refused
 from runtime.config.storage import Address
 
-# A file goes up in one resumable session; this much of it is in memory and is sent again when the connection breaks. A multiple of 256 KiB.
+# A big file goes up in one session; this much of it is in memory, and is not sent again once it has arrived. A multiple of 256 KiB.
 _CHUNK_BYTES = 16 << 20
+
+Result = TypeVar("Result")
 
 
 class GoogleStore(ObjectStore):
@@ -36,6 +40,7 @@ class _Google:
     def __init__(self, address: Address) -> None:
         try:
             import google_crc32c
+            import requests
             from google.cloud import storage
         except ImportError as error:
             raise package_missing(address, error, "google-cloud-storage") from error
@@ -43,6 +48,7 @@ class _Google:
         # Else the library asks for the bucket's place on the side, for traces that nobody reads and with a right that a run does not need.
         os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         self._crc32c: Any = google_crc32c
+        self._requests: Any = requests.Session()
         self._options: dict[str, Any] = {"timeout": (CONNECT_S, READ_S), "retry": None}
         with self._explained("", reading=True):
             # Objects need no project; without one named, the library asks for it in vain on machines that are not Google's.
@@ -75,19 +81,78 @@ class _Google:
 
     def send(self, name: str, source: Path, parts: Parts, *, checksums: bool) -> tuple[Digest, str | None]:
         # One session is one stream, so several files at once are what is parallel here; `parts` serves the way back.
-        blob = self._bucket.blob(name, chunk_size=_CHUNK_BYTES)
-        with source.open("rb") as stream:
-            summed = _Summed(stream, self._crc32c, parts.bandwidth)
-            with self._explained(name):
-                blob.upload_from_file(
-                    summed,
-                    size=os.fstat(stream.fileno()).st_size,
-                    content_type="application/octet-stream",
-                    checksum=None,
-                    **{**self._options, "retry": lambda chunk: lambda: again(lambda: self._ask(name, chunk))},
-                )
-            summed.finish()
-        return summed.hasher.digest(), summed.crc32c if checksums else None
+        size = source.stat().st_size
+        hasher, crc = Hasher(), self._crc32c.Checksum()
+        with source.open("rb", buffering=0) as stream:
+            if size <= PART_BYTES:
+                content = stream.read()
+                hasher.update(content)
+                crc.update(content)
+                again(lambda: self._put_whole(name, content, parts.bandwidth))
+            elif not self._send_on(name, stream, size, parts.bandwidth, hasher, crc):
+                # Another file of this size was on its way to this name. It is forgotten now.
+                return self.send(name, source, parts, checksums=checksums)
+        return hasher.digest(), b64encode(crc.digest()).decode() if checksums else None
+
+    def _put_whole(self, name: str, content: bytes, bandwidth: Bandwidth) -> None:
+        bandwidth.take(len(content))
+        self.put(name, content, create=False, replaces=None)
+
+    def _send_on(self, name: str, stream: Any, size: int, bandwidth: Bandwidth, hasher: Hasher, crc: Any) -> bool:
+        """Sends a file by a session, an earlier one where one is remembered. False when that is gone, or was another file's."""
+        kept = Kept.of(self.address.url_of(name), size)
+        upload = _Upload(session=self._session(name, kept.url, size), there=kept.sent) if kept.url else self._begun(name, size)
+        taken_up, offset = bool(kept.url), 0
+        while content := stream.read(_CHUNK_BYTES):
+            hasher.update(content)
+            crc.update(content)
+            if offset < size and not self._push(name, upload, memoryview(content)[: size - offset], offset, bandwidth):
+                kept.forget()
+                if taken_up:
+                    return False
+                raise ConnectionError(f"{self.address.url_of(name)}: the upload was called off by the store")
+            offset += len(content)
+            if offset == kept.sent and hasher.digest().checksum != kept.checksum:
+                kept.forget()
+                return False
+            if offset > kept.sent:
+                kept.note(upload.session.url, offset, hasher.digest().checksum)
+        kept.forget()
+        return True
+
+    def _begun(self, name: str, size: int) -> _Upload:
+        def begin() -> str:
+            url: str = self._bucket.blob(name).create_resumable_upload_session(
+                content_type="application/octet-stream", size=size, **self._options
+            )
+            return url
+
+        return _Upload(session=self._session(name, again(lambda: self._ask(name, begin)), size), there=0)
+
+    def _session(self, name: str, url: str, size: int) -> Session:
+        def refused(answer: Any) -> Exception:
+            return self._answer(answer.status_code, f"answer {answer.status_code}", answer.headers, name, reading=False)
+
+        return Session(url=url, total=size, requests=self._requests, refused=refused)
+
+    def _push(self, name: str, upload: _Upload, content: memoryview, offset: int, bandwidth: Bandwidth) -> bool:
+        """Sends of `content`, which begins at `offset`, what has not arrived; after a failure the service is asked what has. False when the session is gone."""
+        end, gone = offset + len(content), False
+
+        def once() -> None:
+            nonlocal gone
+            there = upload.there if upload.there is not None else self._ask(name, upload.session.received)
+            if there is not None and offset <= there < end:
+                start, upload.there = there, None
+                bandwidth.take(end - start)
+                there = self._ask(name, lambda: upload.session.push(content[start - offset :], start))
+                if there == start:
+                    raise ConnectionError(f"{self.address.url_of(name)} took nothing of what was sent")
+            upload.there, gone = there, there is None or there < offset
+
+        while not gone and (upload.there is None or upload.there < end):
+            again(once)
+        return not gone
 
     def sums(self, source: Path, *, checksums: bool) -> tuple[Digest, str | None]:
         crc = self._crc32c.Checksum()
@@ -134,7 +199,7 @@ class _Google:
         del name
         return True
 
-    def _ask(self, name: str, request: Callable[[], Any]) -> Any:
+    def _ask(self, name: str, request: Callable[[], Result]) -> Result:
         with self._explained(name):
             return request()
 
@@ -180,44 +245,13 @@ class _Google:
         return refused(self.address, name, f"{status} {said}")
 
 
-class _Summed:
-    """A file whose content is summed as it is first read. What is sent again after a broken connection is not summed again."""
+@dataclass(slots=True, kw_only=True)
+class _Upload:
+    """An upload under way."""
 
-    def __init__(self, stream: Any, crc32c: Any, bandwidth: Bandwidth) -> None:
-        self.hasher = Hasher()
-        self._bandwidth = bandwidth
-        self._stream = stream
-        self._crc: Any = crc32c.Checksum()
-        self._summed = 0
-
-    @property
-    def crc32c(self) -> str:
-        return b64encode(self._crc.digest()).decode()
-
-    def read(self, count: int = -1) -> bytes:
-        start = self._stream.tell()
-        content: bytes = self._stream.read(count)
-        # What is sent again after a broken connection is read again, too.
-        self._bandwidth.take(len(content))
-        fresh = memoryview(content)[max(0, self._summed - start) :]
-        if fresh:
-            self.hasher.update(fresh)
-            self._crc.update(bytes(fresh))
-            self._summed += len(fresh)
-        return content
-
-    def finish(self) -> None:
-        """Sum what the upload left unread: a file that grew meanwhile must not look like the one that was sent."""
-        while self.read(1 << 20):
-            pass
-
-    def tell(self) -> int:
-        position: int = self._stream.tell()
-        return position
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        position: int = self._stream.seek(offset, whence)
-        return position
+    session: Session
+    there: int | None
+    """How many bytes have arrived; None while nobody knows."""
 
 
 def _head(blob: Any) -> Head:

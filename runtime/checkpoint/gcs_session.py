@@ -28,16 +28,18 @@ class Session:
     """
 
     url: str
+    total: int
+    """Bytes of the file."""
     requests: Any
     refused: Callable[[Any], Exception]
 
     def received(self) -> int | None:
-        """How many bytes have arrived; None for a session that has ended, or that there is not."""
-        return self._after(self._put(b"", "bytes */*"), None)
+        """How many bytes have arrived, `total` once the object is there; None where the service knows of no such session."""
+        return self._after(self._put(b"", "bytes */*"))
 
-    def push(self, content: memoryview, offset: int, total: int) -> int | None:
-        """Send the bytes of a file of `total` bytes from `offset` on; returns as `received`, `total` once the object is there."""
-        return self._after(self._put(content, f"bytes {offset}-{offset + len(content) - 1}/{total}"), total)
+    def push(self, content: memoryview, offset: int) -> int | None:
+        """Send the file's bytes from `offset` on; returns as `received`."""
+        return self._after(self._put(content, f"bytes {offset}-{offset + len(content) - 1}/{self.total}"))
 
     def _put(self, content: bytes | memoryview, span: str) -> Any:
         # The answer that asks for more is one that means "elsewhere" in other protocols.
@@ -45,12 +47,12 @@ class Session:
             self.url, data=content, headers={"Content-Range": span}, timeout=(CONNECT_S, READ_S), allow_redirects=False
         )
 
-    def _after(self, answer: Any, total: int | None) -> int | None:
+    def _after(self, answer: Any) -> int | None:
         if answer.status_code == 308:
             said = re.fullmatch(r"bytes=0-(\d+)", answer.headers.get("Range", ""))
             return int(said[1]) + 1 if said else 0
         if answer.status_code in (200, 201):
-            return total
+            return self.total
         if answer.status_code in (404, 410):
             return None
         raise self.refused(answer)

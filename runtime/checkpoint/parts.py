@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 Write = Callable[[int, bytes], None]
 
 PART_BYTES = 8 << 20
-# Parts that are in memory at once, of all the objects of one store together: 64 MiB.
+# Parts that are in memory at once, of all the objects of one store together: 64 MiB, or 128 where parts are sent in the larger size.
 SLOTS = 8
 # S3 allows 10,000 parts and Azure 50,000 blocks an object.
 _MOST_PARTS = 9_000
@@ -26,9 +26,9 @@ _MOST_PARTS = 9_000
 _FLUSH_BYTES = 128 << 20
 
 
-def part_bytes(size: int) -> int:
-    """How large the parts of an object of `size` bytes are: 8 MiB, above 72 GB whole MiB more."""
-    return max(PART_BYTES, -(-size // _MOST_PARTS + 1) + 0xFFFFF & ~0xFFFFF) if size > PART_BYTES * _MOST_PARTS else PART_BYTES
+def part_bytes(size: int, least: int = PART_BYTES) -> int:
+    """How large the parts of an object of `size` bytes are: `least`, for more than 9,000 of those whole MiB more."""
+    return max(least, -(-size // _MOST_PARTS + 1) + 0xFFFFF & ~0xFFFFF) if size > least * _MOST_PARTS else least
 
 
 class Parts:
@@ -40,14 +40,17 @@ class Parts:
         self._slots = threading.BoundedSemaphore(SLOTS)
         self._buffers = _Buffers()
 
-    def send(self, source: Path, size: int, put: Callable[[int, memoryview], Result]) -> tuple[Digest, list[Result]]:
+    def send(
+        self, source: Path, size: int, put: Callable[[int, memoryview], Result], *, least: int = PART_BYTES
+    ) -> tuple[Digest, list[Result]]:
         """What `put(number, content)` returned for each part of `source`, from 0; and the digest of what was read.
 
-        The memory of a content is another part's once `put` has returned. An empty file has one empty part. `size` is about what the file has; it is read to its end
-        whatever that is. Raises what `put` raised, OSError from the disk; nothing is under way any more then.
+        The memory of a content is another part's once `put` has returned. An empty file has one empty part. `size` is about what the file has; it is
+        read to its end whatever that is, in parts of at least `least` bytes. Raises what `put` raised, OSError from the disk; nothing is under way any
+        more then.
         """
         hasher = Hasher()
-        step = part_bytes(size)
+        step = part_bytes(size, least)
         under_way: list[Future[Result]] = []
         try:
             with self._buffers.in_use(), source.open("rb", buffering=0) as stream:

@@ -14,9 +14,9 @@ from runtime.checkpoint.busy import unavailable
 from runtime.checkpoint.checksum import Digest
 from runtime.checkpoint.crc import Crc64, written
 from runtime.checkpoint.jitter import keep_random_state
-from runtime.checkpoint.multipart import Multipart
+from runtime.checkpoint.multipart import LEAST_BYTES, Multipart
 from runtime.checkpoint.objects import CONNECT_S, READ_S, Head, ObjectStore, ReplacedError, again
-from runtime.checkpoint.parts import PART_BYTES, SLOTS, Parts, sum_file
+from runtime.checkpoint.parts import SLOTS, Parts, sum_file
 from runtime.checkpoint.refusal import (
     clock_wrong,
     is_plain_refusal,
@@ -112,7 +112,7 @@ class _S3:
 
     def send(self, name: str, source: Path, parts: Parts, *, checksums: bool) -> tuple[Digest, str | None]:
         size = source.stat().st_size
-        if size <= PART_BYTES:
+        if size <= LEAST_BYTES:
             digest, crc = self._send_whole(name, source, size, parts, checksums=checksums)
         else:
             digest, crc = self._multipart(name).send(source, size, parts, checksums=checksums)
@@ -190,7 +190,7 @@ class _S3:
             with self._explained(name):
                 self._client.put_object(Bucket=self.address.bucket, Key=name, Body=Body(content), **announced)
 
-        digest, crcs = parts.send(source, size, put)
+        digest, crcs = parts.send(source, size, put, least=LEAST_BYTES)
         return digest, crcs[0]
 
     def _multipart(self, name: str) -> Multipart:

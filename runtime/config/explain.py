@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from runtime.config import choices
+from runtime.config import choices, extends
 from runtime.config.effects import Effect, effect_of
 from runtime.config.problem import Problem, UserError
 from runtime.config.renames import ALIASES, RENAMED
@@ -77,6 +77,10 @@ def explanation(name: str, top: type[TrainingConfig] = TrainingConfig) -> Explan
     wanted = re.sub(r"\[\d*\]", "", name)
     wanted = RENAMED.get(wanted) or ALIASES.get(wanted) or wanted
     known = {path.replace("[]", ""): (path, info, model) for path, info, model in options(top)}
+    if wanted == extends.KEY:
+        return Explanation(
+            path=wanted, type="text", default=None, required=False, description=extends.DESCRIPTION, effect=extends.EFFECT, supported=True
+        )
     if wanted not in known:
         last = [path for path in known if path.rpartition(".")[2] == wanted]
         suggestion = nearest(wanted, known) or (known[last[0]][0] if last else None)

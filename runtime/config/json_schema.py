@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime.config import choices
+from runtime.config import choices, extends
 from runtime.config.effects import effect_of
 from runtime.config.options.datasets import DatasetSource
 from runtime.config.options.distributed import FSDP
@@ -18,13 +18,6 @@ _NAMED = {
     "adapter": choices.adapters,
     "attn_implementation": choices.attention,
     "chat_template": choices.chat_templates,
-}
-
-_EXTENDS = {
-    "type": ["string", "null"],
-    "title": "Extends",
-    "description": "A recipe that this one is laid over: the path of a file, `./base.yml`, or a family as `launcher new` writes it, `qwen-3/8b/qlora`. "
-    "Mappings are joined key by key, anything else replaces what the other has, and an empty value removes it. The launcher joins them; the runtime gets one config.",
 }
 
 
@@ -61,9 +54,9 @@ def json_schema(top: type[TrainingConfig] = TrainingConfig) -> dict[str, Any]:
     rows |= {old: _old(rows[new], new) for old, new in DATASET_RENAMED.items()}
     shards = sections[FSDP.__name__]["properties"]
     shards |= {f"fsdp_{name}": _old(entry, name) for name, entry in list(shards.items()) if not name.startswith("fsdp_")}
-    properties["extends"] = _EXTENDS
+    properties[extends.KEY] = {"type": ["string", "null"], "title": "Extends", "description": extends.DESCRIPTION}
     # What a recipe must say may stand in the one it extends.
-    schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["extends"]}]
+    schema["anyOf"] = [{"required": schema.pop("required")}, {"required": [extends.KEY]}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Fine-tuning recipe"}
 
 

@@ -12,6 +12,10 @@ from runtime.config.section import Section
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
+# SkyPilot gives the reference to a shell as it is.
+_IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$"
+
+
 class PublishSection(Section):
     """What happens to a trained model."""
 
@@ -84,6 +88,7 @@ class LaunchConfig(Section):
     )
     image: str | None = Field(
         default=None,
+        pattern=_IMAGE,
         description="Container image that has the runtime, such as one made by `launcher image build`. Unset: the cloud's own machine image, on which the launcher and the training stack are installed before training, which takes some minutes.",
     )
     storage: str | None = Field(

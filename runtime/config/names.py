@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from runtime.config import extends
 from runtime.config.document import Document, Path
 from runtime.config.problem import Problem
 from runtime.config.renames import ALIASES, DATASET_RENAMED, ELSEWHERE, FOREIGN, FSDP_WORDS, GONE, RENAMED, VALUES_RENAMED
@@ -164,7 +165,7 @@ def _carry_positions(document: Document, old: Path, new: Path) -> None:
 def _unknown(document: Document, model: Model, path: Path) -> Problem:
     key = str(path[-1])
     is_top = issubclass(model, TrainingConfig)
-    if is_top and key == "extends":
+    if is_top and key == extends.KEY:
         fix = "`launcher render FILE` prints the recipe joined with what it extends."
         return document.problem(path, code="unsupported", message="'extends' is the launcher's to join, and nothing to train by", fix=fix)
     elsewhere_named = ELSEWHERE.get(key) if is_top else None

@@ -46,6 +46,7 @@ def opened(kind: str, tmp_path_factory: pytest.TempPathFactory, object_server: C
     with pytest.MonkeyPatch.context() as patch:
         for name, value in server.variables.items():
             patch.setenv(name, value)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         go_online(patch, kind)
         yield open_store(f"{server.address}/deep/some prefix")
 
@@ -177,7 +178,7 @@ def test_a_replace_needs_the_version_that_was_read(store: Store) -> None:
 
 
 def test_an_upload_is_confirmed_where_the_store_sums_it(store: Store, tmp_path: Path) -> None:
-    for size in (0, 100, PART_BYTES, 2 * PART_BYTES + 1):
+    for size in (0, 100, PART_BYTES, 2 * PART_BYTES, 2 * PART_BYTES + 1):
         (tmp_path / "source").write_bytes(b"x" * size)
         assert store.put_file("run/a", tmp_path / "source").confirmed is store.capabilities.checksums, size
 
@@ -223,8 +224,8 @@ class Cut:
 @pytest.fixture
 def cut(store: Store, kind: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Cut]:
     """Gives the store such a line."""
-    if kind not in ("seaweedfs", "juicefs", "moto", "azurite"):
-        pytest.skip("here a file is one stream, or parts are its library's")
+    if kind in ("directory", "hub"):
+        pytest.skip("here a file is written as one, or parts are its library's")
 
     def install(limit: int) -> Cut:
         made = Cut(limit)
@@ -248,7 +249,7 @@ def test_a_big_file_that_was_cut_off_goes_on_from_there(store: Store, cut: Calla
 
 
 def test_another_content_takes_nothing_from_a_cut_off_upload(store: Store, cut: Callable[[int], Cut], tmp_path: Path) -> None:
-    contents = [random.Random(seed).randbytes(2 * PART_BYTES + 5) for seed in (4, 5)]
+    contents = [random.Random(seed).randbytes(3 * PART_BYTES + 5) for seed in (4, 5)]
     cut(PART_BYTES)
     for content in contents:
         (tmp_path / "source").write_bytes(content)
@@ -262,7 +263,7 @@ def test_another_content_takes_nothing_from_a_cut_off_upload(store: Store, cut: 
 
 
 def test_what_was_cut_off_can_be_dropped(store: Store, kind: str, cut: Callable[[int], Cut], tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(random.Random(6).randbytes(2 * PART_BYTES))
+    (tmp_path / "source").write_bytes(random.Random(6).randbytes(4 * PART_BYTES))
     cut(PART_BYTES)
     with pytest.raises(UserError):
         store.put_file("run/checkpoints/1-aaaa/a", tmp_path / "source")
@@ -270,9 +271,9 @@ def test_what_was_cut_off_can_be_dropped(store: Store, kind: str, cut: Callable[
     store.drop_unfinished("run/", lambda key: bool(seen.append(key)) or True)
     line = cut(1 << 40)
     store.put_file("run/checkpoints/1-aaaa/a", tmp_path / "source")
-    if kind != "azurite":
+    if kind not in ("azurite", "fakegcs"):
         assert seen == ["run/checkpoints/1-aaaa/a"]
-        assert line.sent == 2 * PART_BYTES
+        assert line.sent == 4 * PART_BYTES
 
 
 def test_parts_are_put_together_in_order(store: Store, tmp_path: Path) -> None:

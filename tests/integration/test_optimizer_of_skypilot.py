@@ -197,6 +197,15 @@ def test_the_first_offer_is_what_skypilot_would_take(tmp_path: Path, checkout: P
         assert abilities_of(cloud) == able or cloud in ("kubernetes", "slurm", "vsphere", "ssh"), f"launcher/data/clouds.csv, {cloud}"
     assert clouds <= said["unsupported"].keys()
     # What `launcher doctor` reads of a disk.
-    assert {"name", "cloud", "region", "size", "status", "launched_at", "is_ephemeral", "usedby_clusters", "usedby_pods"} <= set(
-        said["volume"]
-    )
+    assert {
+        "name",
+        "cloud",
+        "region",
+        "size",
+        "status",
+        "launched_at",
+        "is_ephemeral",
+        "usedby_clusters",
+        "usedby_pods",
+        "usedby_fetch_failed",
+    } <= set(said["volume"])

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from launcher.backend.local.child_environment import training_environment
 from runtime.config.problem import Problem, UserError
 
 STACK = ("torch", "transformers", "peft", "datasets")
@@ -24,7 +25,7 @@ def find_interpreter(environment: Mapping[str, str], *, managed: Path, make: Cal
     the named interpreter cannot be used, or when there is none and `make` is None.
     """
     if named := environment.get("LAUNCHER_RUNTIME_PYTHON"):
-        return _checked(named)
+        return _checked(named, environment)
     if has_stack_here():
         return Path(sys.executable)
     if managed.exists():
@@ -45,14 +46,16 @@ def has_stack_here() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in STACK)
 
 
-def _checked(named: str) -> Path:
+def _checked(named: str, environment: Mapping[str, str]) -> Path:
     place = f"LAUNCHER_RUNTIME_PYTHON={named}"
     mend = "give the path of a Python that has the training stack, or unset it to have an environment made"
     found = shutil.which(Path(named).expanduser())
     if found is None:
         raise UserError(Problem(code="missing-interpreter", message="no such executable", place=place, fix=mend))
     try:
-        probe = subprocess.run([found, "-c", _PROBE], capture_output=True, text=True, timeout=60, check=True)
+        # What it will train with, and none of the secrets.
+        variables = training_environment(environment, secrets=())
+        probe = subprocess.run([found, "-c", _PROBE], env=variables, capture_output=True, text=True, timeout=60, check=True)
         missing = next(line.removeprefix("missing:") for line in probe.stdout.splitlines() if line.startswith("missing:"))
     except (OSError, subprocess.SubprocessError, StopIteration) as error:
         detail = str(error) or "it did not answer"

@@ -152,8 +152,8 @@ class LocalBackend:
         elif record.state in ("lost", "orphaned"):
             self._settle(run)
 
-    def resume(self, run: str, bounds: Bounds = UNCHANGED) -> RunRecord:
-        """Start the run again from its newest sealed checkpoint. Raises UserError when it is at work or done."""
+    def resume(self, run: str, bounds: Bounds = UNCHANGED, *, after: str | None = None) -> RunRecord:
+        """Start the run again from its newest sealed checkpoint, once the run `after` has ended. Raises UserError when it is at work or done."""
         folder = self._folder(run)
         record = self.look(run)
         if record.state in ACTIVE:
@@ -185,7 +185,7 @@ class LocalBackend:
         if not Path(record.python).exists():
             record.python = str(self.interpreter())
         record.state, record.exit_code, record.message, record.supervisor_pid = "starting", None, "", None
-        record.process_group = record.process_started = record.after = None
+        record.process_group, record.process_started, record.after = None, None, after
         claim(Path(record.output_dir), record)
         if bounds.given:
             write_atomic(folder.config_path, bounds.over_config(folder.config_path.read_text(encoding="utf-8")).encode())

@@ -100,7 +100,8 @@ def disk_in(row: Any) -> Rented:
         where=place_of(row),
         usd_per_h=disk_usd_per_h(str(value_in(row, "cloud")), value_in(row, "size")),
         since=value_in(row, "launched_at"),
-        along=bool(value_in(row, "is_ephemeral")),
+        # Where SkyPilot could not ask who uses it, nothing is said to be left behind.
+        along=bool(value_in(row, "is_ephemeral")) and not value_in(row, "usedby_fetch_failed"),
     )
 
 

@@ -83,6 +83,10 @@ class Cloud(Protocol):
         """A job on a cluster as it is now; the newest there without a number."""
         ...
 
+    def printed(self, name: str, number: int | None, *, managed: bool) -> str:
+        """The last lines of what a job printed, the set-up of its machine included; `name` is its cluster's. Empty when there are none."""
+        ...
+
     def cancel_job(self, number: int) -> None:
         """Cancel a managed job and give its machines back; nothing for one that has ended."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from launcher.backend.protocol import ACTIVE
@@ -13,7 +14,7 @@ from launcher.backend.sky.states import is_over, judged, speaks, still_hoped_for
 from launcher.backend.sky.storages import Storages
 from launcher.backend.sky.submission import Submission, read_submission
 from launcher.state.runs import RunFolder
-from launcher.state.stored_run import PATIENCE_S
+from launcher.state.stored_run import LOG, PATIENCE_S, GrowingText, StoredRun
 from runtime.config.problem import UserError
 from runtime.record import RunRecord
 
@@ -87,8 +88,16 @@ class Lookout:
             return last
         found = judged(there, usage, seen, submission=submission.id)
         if is_over(seen) and found.state in ("failed", "stopped"):
+            self._keep_words(stored, submission)
             stored.place.patiently(lambda: stored.write_record(found))
         return found
+
+    def _keep_words(self, stored: StoredRun, submission: Submission) -> None:
+        """Why a machine ended that could not tell it, in the run's log: SkyPilot's own copy goes with the machine."""
+        with suppress(OSError, UserError):
+            managed = submission.kind == "job"
+            if text := self.cloud.printed(submission.name, self.number(submission) if managed else submission.number, managed=managed):
+                GrowingText(stored.place, LOG).append(text.encode())
 
     def _ask(self, submission: Submission, now: float) -> Seen:
         before = self._asked.get(submission.id)

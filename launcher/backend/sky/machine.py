@@ -136,7 +136,7 @@ class SkyBackend:
             self._settle(folder, stored, there, "stopped before its machine was at work")
         self._lookout.forget(folder.run)
 
-    def resume(self, run: str, bounds: Bounds = UNCHANGED) -> RunRecord:
+    def resume(self, run: str, bounds: Bounds = UNCHANGED, *, after: str | None = None) -> RunRecord:  # noqa: ARG002 - machines enough for all
         """Submit the run again; it goes on from its newest sealed checkpoint. Raises UserError when it is at work or done, or has used up what it may."""
         folder = find_run(self.state_root, run)
         record = self._lookout.now(folder)

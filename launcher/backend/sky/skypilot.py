@@ -18,6 +18,7 @@ from runtime.config.problem import ExitCode, Problem, UserError
 
 # What SkyPilot calls the buckets it makes for the local files of managed jobs; it deletes them with the job, unless that is cut short.
 _JOB_BUCKET = "skypilot-filemounts-"
+_LAST_LINES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,19 @@ class SkyPilot:
         if number is None and status is None:
             return Seen(phase="starting", where=place_of(rows[0]))
         return Seen(phase=phase_of(status), where=place_of(rows[0]))
+
+    def printed(self, name: str, number: int | None, *, managed: bool) -> str:
+        """The last lines of a job's log."""
+        sky = client()
+        from sky import jobs
+
+        lines: list[str] = []
+        with speaking("asking for the log"):
+            if managed:
+                jobs.tail_logs(job_id=number, follow=False, tail=_LAST_LINES, output_stream=Lines(lines.append))
+            else:
+                sky.tail_logs(name, number, follow=False, tail=_LAST_LINES, output_stream=Lines(lines.append))
+        return "".join(f"{line}\n" for line in lines)
 
     def cancel_job(self, number: int) -> None:
         """Cancel a managed job."""

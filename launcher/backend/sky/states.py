@@ -38,17 +38,17 @@ def judged(record: RunRecord, usage: Usage, seen: Seen, *, submission: str) -> R
                 "running": "its machine is being set up",
                 "recovering": "its machine was taken away, another one is looked for",
             }[seen.phase]
-            return record.model_copy(update={"state": state, "message": f"{words}: {seen.detail}" if seen.detail else words})
+            return record.model_copy(update={"state": state, "message": _with(words, seen)})
         case "no-capacity":
-            return _ended(record, "failed", ExitCode.NO_CAPACITY, f"no machine was to be had: {seen.detail}")
+            return _ended(record, "failed", ExitCode.NO_CAPACITY, _with("no machine was to be had", seen))
         case "set-up-failed":
-            return _ended(record, "failed", ExitCode.TRAINING_FAILED, f"setting the machine up failed: {seen.detail}")
+            return _ended(record, "failed", ExitCode.TRAINING_FAILED, _with("setting the machine up failed", seen))
         case "cancelled":
             return _ended(record, "stopped", ExitCode.INTERRUPTED, "cancelled")
         case "gone":
             return record.model_copy(update={"state": "lost", "message": "SkyPilot knows nothing of it any more"})
         case _:
-            return _ended(record, "failed", ExitCode.TRAINING_FAILED, f"its machine ended without a last word: {seen.detail}".rstrip(": "))
+            return _ended(record, "failed", ExitCode.TRAINING_FAILED, _with("its machine ended without a last word", seen))
 
 
 def still_hoped_for(record: RunRecord, usage: Usage, submission: Submission, *, now: float) -> RunRecord | None:
@@ -65,6 +65,10 @@ def still_hoped_for(record: RunRecord, usage: Usage, submission: Submission, *, 
 def is_over(seen: Seen) -> bool:
     """Whether SkyPilot will do nothing more for it."""
     return seen.phase in ENDED
+
+
+def _with(words: str, seen: Seen) -> str:
+    return f"{words}: {seen.detail}" if seen.detail else words
 
 
 def _ended(record: RunRecord, state: str, code: ExitCode, message: str) -> RunRecord:

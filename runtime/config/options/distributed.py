@@ -75,7 +75,9 @@ class DistributedOptions:
         None, description="Allow parameters without a gradient in a step; costs a walk over the graph."
     )
     accelerator_config: dict[str, Any] | None = Field(
-        None, description="Settings of accelerate, such as `dispatch_batches` and `split_batches`."
+        None,
+        description="Settings of accelerate, such as `dispatch_batches` and `split_batches`. With FSDP and several micro batches a step, "
+        "`gradient_accumulation_kwargs: {sync_each_batch: true}` keeps gradients spread over the devices; else each device holds all of them until the step.",
     )
     deepspeed: str | dict[str, Any] | None = Field(
         None, description="DeepSpeed configuration: a JSON file, a mapping, or a preset's name such as `zero3`."

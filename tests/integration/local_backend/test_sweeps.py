@@ -41,7 +41,7 @@ def test_the_runs_go_one_after_another_and_a_failure_stops_no_other(place):
     assert "2 of 3 runs done" in compared[-1]
     curves = place.data("metrics", "try")["curves"]
     assert len(curves["try-3"]["loss"]["steps"]) == 6
-    assert "learning_rate=3e-4: loss" in place.launcher("metrics", "try").stdout
+    assert "learning_rate=3e-4" in place.launcher("metrics", "try").stdout
 
 
 def test_one_run_that_cannot_start_starts_none_and_all_is_told_at_once(place):
@@ -73,6 +73,13 @@ def test_a_sweep_that_was_left_goes_on_and_stops_as_a_whole(place):
     assert [len(place.record(f"long-{number}")["attempts"]) for number in (1, 2, 3)] == [1, 0, 0]
     place.wrong(step_s=0)
     assert place.data("resume", "long-2")["state"] == "done"
+    resumed = place.data("resume", "long")
+    assert {run["state"] for run in resumed["runs"]} == {"done"}
+    # In turn again, and what was done is not done twice.
+    assert place.record("long-1")["attempts"][-1]["ended"] < place.record("long-3")["attempts"][0]["started"]
+    assert [len(place.record(f"long-{number}")["attempts"]) for number in (1, 2, 3)] == [2, 1, 1]
+    assert place.launcher("resume", "long").returncode == 2
+    assert "a part of its budget" in place.launcher("resume", "long", "--max-cost", "5").stderr
     assert place.launcher("down", "long", "--delete", "-y").returncode == 0
     assert not list((place.state / "runs").iterdir())
 

@@ -153,6 +153,9 @@ class ScriptedCloud:
     def find_job(self, name: str) -> int | None:
         return len(self.submitted) or None
 
+    def printed(self, name: str, number: int | None, *, managed: bool) -> str:
+        return ""
+
     def cluster_job(self, name: str, number: int | None) -> Seen:
         return self.job(number or 0)
 

@@ -19,6 +19,12 @@ def test_the_named_interpreter_wins(tmp_path):
     assert found == python
 
 
+def test_looking_at_it_tells_it_no_secret(tmp_path):
+    python = script(tmp_path / "python", 'echo "missing:$HF_TOKEN$OTHER_SECRET"\n')
+    environment = {"LAUNCHER_RUNTIME_PYTHON": str(python), "HF_TOKEN": "canary", "OTHER_SECRET": "canary", "PATH": "/usr/bin:/bin"}
+    assert find_interpreter(environment, managed=tmp_path / "none", make=None) == python
+
+
 def test_a_link_is_kept_because_following_it_leaves_the_environment(tmp_path):
     python = script(tmp_path / "python", "echo missing:\n")
     (tmp_path / "link").symlink_to(python)

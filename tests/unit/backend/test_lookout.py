@@ -13,7 +13,7 @@ from launcher.backend.sky.lookout import Lookout
 from launcher.backend.sky.storages import Storages
 from launcher.backend.sky.submission import FILE, Submission, read_submission, write_submission
 from launcher.state.runs import RunFolder
-from launcher.state.stored_run import StoredRun
+from launcher.state.stored_run import LOG, StoredRun, StoredText
 from runtime.checkpoint.directory import DirectoryStore
 from runtime.config.problem import Problem, UserError
 from runtime.record import RunRecord
@@ -24,8 +24,8 @@ NOW = 10_000.0
 class Cloud:
     """Knows `jobs` by name, and says that each of them runs."""
 
-    def __init__(self, jobs: dict[str, int] | None = None, failure: UserError | None = None) -> None:
-        self.jobs, self.failure, self.asked = jobs or {}, failure, []
+    def __init__(self, jobs: dict[str, int] | None = None, failure: UserError | None = None, phase: Any = "running") -> None:
+        self.jobs, self.failure, self.asked, self.phase = jobs or {}, failure, [], phase
 
     def find_job(self, name: str) -> int | None:
         if self.failure is not None:
@@ -34,7 +34,10 @@ class Cloud:
 
     def job(self, number: int) -> Seen:
         self.asked.append(number)
-        return Seen(phase="running")
+        return Seen(phase=self.phase)
+
+    def printed(self, name: str, number: int | None, *, managed: bool) -> str:
+        return f"why {name} {number} failed\n"
 
 
 def world(tmp_path: Path, cloud: Cloud, **given: Any) -> tuple[Lookout, RunFolder, StoredRun]:
@@ -66,6 +69,14 @@ def test_the_computer_that_submitted_asks_by_number(tmp_path: Path) -> None:
     write_submission(folder.path, read_submission(folder.path).model_copy(update={"here": True}))
     lookout.now(folder)
     assert cloud.asked == [3]
+
+
+def test_why_a_machine_could_not_be_set_up_is_in_the_runs_log(tmp_path: Path) -> None:
+    lookout, folder, stored = world(tmp_path, Cloud(phase="set-up-failed"))
+    write_submission(folder.path, read_submission(folder.path).model_copy(update={"here": True}))
+    assert lookout.now(folder).state == "failed"
+    assert lookout.now(folder).state == "failed"
+    assert StoredText(place=stored.place, name=LOG).rest() == "why r 3 failed\n"
 
 
 def test_without_skypilot_a_run_of_another_computer_is_still_told_of(tmp_path: Path) -> None:

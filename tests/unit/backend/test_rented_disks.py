@@ -35,12 +35,13 @@ def test_a_disk_left_behind_is_needless_and_one_made_to_keep_is_shown() -> None:
     rows = [
         volume("left", is_ephemeral=True),
         volume("kept"),
+        volume("unsure", is_ephemeral=True, usedby_fetch_failed=True),
         volume("busy", usedby_clusters=["r"], is_ephemeral=True),
         volume("pod", usedby_pods=["p"]),
     ]
     found = examine_rented([disk_in(row) for row in rows], {})
     assert [thing.name for thing in found.needless] == ["left"]
-    assert [thing.name for thing in found.foreign] == ["kept"]
+    assert [thing.name for thing in found.foreign] == ["kept", "unsure"]
     assert found.needed == ()
     assert described(found.foreign[0]) == "the disk kept in runpod/CA is ready, $0.0700 an hour"
     assert found.usd_per_h == pytest.approx(0.07)

@@ -18,8 +18,7 @@ from runtime.checkpoint.refusal import no_permission, refused
 from runtime.config.problem import UserError
 from runtime.config.storage import Address
 
-
-PIECE_BYTES = PART_BYTES // 4
+PIECE_BYTES = PART_BYTES // 8
 
 
 class Memory:
@@ -182,7 +181,7 @@ def test_what_has_arrived_when_an_answer_breaks_off_is_not_asked_for_again(tmp_p
 
     def on(request: str) -> None:
         pieces[0] += request == "piece"
-        # Every second piece is lost with its answer, which is more often than one request is repeated.
+        # Every second piece is lost with its answer: more often than a request that brings nothing is repeated.
         if request == "piece" and pieces[0] % 2 == 0:
             raise ConnectionResetError("reset")
 
@@ -277,10 +276,7 @@ def test_no_more_parts_are_in_memory_than_slots(tmp_path: Path) -> None:
         with (tmp_path / name).open("wb") as stream:
             stream.truncate(SLOTS * PART_BYTES + 1)
     sizes: list[int] = []
-    threads = [
-        threading.Thread(target=lambda name=name: sizes.extend(parts.send(tmp_path / name, 1, put)[1]))
-        for name in ("a", "b")
-    ]
+    threads = [threading.Thread(target=lambda name=name: sizes.extend(parts.send(tmp_path / name, 1, put)[1])) for name in ("a", "b")]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -304,6 +300,7 @@ def test_parts_are_few_enough_for_every_service(size: int) -> None:
     assert step >= PART_BYTES
     assert step % (1 << 20) == 0
     assert -(-size // step) <= 10_000
+    assert step <= part_bytes(size, 2 * PART_BYTES) <= max(step, 2 * PART_BYTES)
 
 
 def test_keys_of_the_probe_are_reserved() -> None:

@@ -132,7 +132,7 @@ def test_ctrl_c_between_two_submissions_says_what_is_billed(capsys: pytest.Captu
 )
 def test_the_exit_code_is_that_of_the_gravest_end(told: dict[str, RunState], left: tuple[Problem, ...], code: int) -> None:
     backend = NotingBackend(told=told)
-    end = finish_sweep(backend, "s", ["s-1", "s-2"], detach=False, quiet=True, as_json=False, left=left, in_turn=False)  # type: ignore[arg-type]
+    end = finish_sweep(backend, "s", ["s-1", "s-2"], command="up", detach=False, quiet=True, as_json=False, left=left, in_turn=False)  # type: ignore[arg-type]
     assert (end, backend.released) == (code, ["s-1", "s-2"])
 
 

@@ -113,3 +113,16 @@ def test_no_micro_batch_is_none() -> None:
 def test_the_micro_batch_divides_the_global_batch(options: dict[str, int], largest: int, micro: int, accumulation: int) -> None:
     settled = with_largest_batch(recipe(**options), largest)
     assert (settled.micro_batch_size, settled.gradient_accumulation_steps) == (micro, accumulation)
+
+
+def test_gradients_are_spread_at_once_before_anything_larger_changes() -> None:
+    sharded = {"optimizer": "adamw_8bit", "micro_batch_size": 1, "gradient_accumulation_steps": 8, "gradient_checkpointing": True}
+    config, model, hardware, data = world(
+        recipe(base_model="Qwen/Qwen3-32B", cut_cross_entropy=True, fsdp_version=2, fsdp_config={"reshard_after_forward": True}, **sharded),
+        "H100:8",
+    )
+    now = estimate(config, model, hardware, data)
+    assert now.memory.verdict == "does-not-fit"
+    first = changes_that_fit(config, model, hardware, data, now=now)[0]
+    assert dict(first.options) == {"accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": True}}}
+    assert 'accelerator_config: {"gradient_accumulation_kwargs": {"sync_each_batch": true}}' in str(first)

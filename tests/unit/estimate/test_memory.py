@@ -59,7 +59,11 @@ def workloads(draw: st.DrawFn) -> Workload:
         checkpointing=draw(st.sampled_from(["none", "selective", "attention", "full", "offload"])),
         attention=draw(st.sampled_from(["flash", "sdpa", "eager"])),
         masked=draw(st.booleans()),
-        loss=draw(st.sampled_from(["labels", "policy", "upcast", "fp32", "dropped", "in-place", "compiled-outputs", "parts", "fused", "cut", "chunked"])),
+        loss=draw(
+            st.sampled_from(
+                ["labels", "policy", "upcast", "fp32", "dropped", "in-place", "compiled-outputs", "parts", "fused", "cut", "chunked"]
+            )
+        ),
         loss_parts=draw(st.integers(1, 16)),
         evaluates=draw(st.booleans()),
         pairs=draw(st.sampled_from([1, 2])),
@@ -209,7 +213,9 @@ def test_fully_sharded_training_holds_twenty_bytes_a_parameter_over_the_cards() 
     facts = facts_of("meta-llama/Llama-3.1-8B")
     step = next(
         phase
-        for phase in peak_of(facts, Workload(optimizer="adamw_torch", sequence=16, sharding=Sharding(kind="fsdp", gpus=4, version=1))).phases
+        for phase in peak_of(
+            facts, Workload(optimizer="adamw_torch", sequence=16, sharding=Sharding(kind="fsdp", gpus=4, version=1))
+        ).phases
         if phase.name == "optimizer step"
     )
     assert step.total / 2**30 == pytest.approx(37.4, rel=0.01)

@@ -6,6 +6,7 @@ from launcher.estimate.architectures import facts_from_config
 from launcher.estimate.known_models import known_config
 from launcher.estimate.place import Place
 from launcher.estimate.recipe_step import RecipeStep, step_of
+from launcher.estimate.weights import frozen_or_trained_bytes
 from runtime.config.schema import TrainingConfig
 
 FACTS = facts_from_config(known_config("meta-llama/Llama-3.1-8B") or {})
@@ -37,6 +38,38 @@ def test_qlora_is_double_quantized_unless_it_says_otherwise() -> None:
     assert step(**qlora).workload.quantization == "nf4-dq"
     assert step(**qlora, bnb_config_kwargs={"bnb_4bit_use_double_quant": False}).workload.quantization == "nf4"
     assert step(**qlora).method == "qlora"
+
+
+def test_a_4_bit_checkpoint_stays_packed_below_an_adapter() -> None:
+    lora = {"adapter": "lora", "lora_r": 8, "lora_alpha": 16}
+    assert step(**lora, gptq=True).workload.quantization == "packed"
+    stored = facts_from_config(
+        (known_config("meta-llama/Llama-3.1-8B") or {}) | {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    )
+    config = TrainingConfig.model_validate(
+        {"base_model": "x/y", "learning_rate": 1e-3, "datasets": [{"path": "d", "type": "alpaca"}], **lora}
+    )
+    packed = step_of(config, stored, GPU)
+    assert (packed.workload.quantization, packed.method) == ("packed", "qlora")
+    in_blocks = sum(count * matrix.weights for count, matrix in stored.matrices())
+    assert frozen_or_trained_bytes(stored, packed.workload) == in_blocks * (0.5 + 2.5 / 128) + (stored.parameters - in_blocks) * 2
+
+
+def test_the_loss_follows_the_kernel_and_the_compiler() -> None:
+    assert step().workload.loss == "upcast"
+    assert step(cut_cross_entropy=True).workload.loss == "cut"
+    assert step(liger_fused_linear_cross_entropy=True).workload.loss == "fused"
+    compiled = step(torch_compile=True).workload
+    assert (compiled.loss, compiled.compiled) == ("compiled-outputs", True)
+    regional = step(torch_compile=True, torch_compile_regional=True).workload
+    assert (regional.loss, regional.compiled) == ("upcast", True)
+
+
+def test_gradients_are_reduced_each_time_where_the_recipe_says_so() -> None:
+    fsdp = {"fsdp_config": {"reshard_after_forward": True}, "fsdp_version": 2}
+    assert not step(Place(gpus=4), **fsdp).workload.sharding.syncs_each_batch
+    each = {"accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": True}}}
+    assert step(Place(gpus=4), **fsdp, **each).workload.sharding.syncs_each_batch
 
 
 def test_packed_rows_need_a_mask_with_sdpa_and_none_with_flash_attention() -> None:

@@ -26,7 +26,10 @@ LLAMA: dict[str, Any] = {
 FACTS = facts_from_config(LLAMA)
 PLAIN = Workload(attention="flash", autocast=False, sequence=1024)
 LORA = Workload(attention="flash", sequence=1024, adapter=Adapter(rank=8))
-FULLY_SHARDED = replace(PLAIN, autocast=True, optimizer="adamw_torch", checkpointing="full", sharding=Sharding(kind="fsdp", gpus=4, version=2))
+LORA_16 = replace(LORA, autocast=False, adapter=Adapter(rank=8, parameter_bytes=2))
+FULLY_SHARDED = replace(
+    PLAIN, autocast=True, optimizer="adamw_torch", checkpointing="full", sharding=Sharding(kind="fsdp", gpus=4, version=2)
+)
 HEAD = 32_768 * 256
 
 
@@ -38,7 +41,7 @@ def phase(peak: Peak, name: str) -> float:
     return next(one.total for one in peak.phases if one.name == name)
 
 
-@pytest.mark.parametrize(("workload", "plainly", "compiled"), [(PLAIN, 11_288, 7_832), (LORA, 12_424, 8_456)])
+@pytest.mark.parametrize(("workload", "plainly", "compiled"), [(PLAIN, 11_288, 7_832), (LORA, 12_424, 8_456), (LORA_16, 10_376, 7_944)])
 def test_a_layer_keeps_what_real_ones_save(workload: Workload, plainly: int, compiled: int) -> None:
     """Bytes a token that a Llama layer of this shape saves, eager and partitioned by torch 2.13's compiler; the two norms' fp32 scales are left out."""
     scales = 2 * 4
@@ -87,7 +90,8 @@ def test_early_bitsandbytes_keeps_the_inputs_of_quantized_matrices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "each"), [("upcast", 14), ("dropped", 12), ("in-place", 8), ("compiled", 4), ("compiled-outputs", 6), ("parts", 2.25), ("fp32-parts", 9)]
+    ("loss", "each"),
+    [("upcast", 14), ("dropped", 12), ("in-place", 8), ("compiled", 4), ("compiled-outputs", 6), ("parts", 2.25), ("fp32-parts", 9)],
 )
 def test_bytes_of_a_logit_below_a_frozen_head(loss: Loss, each: float) -> None:
     assert loss_bytes(FACTS, replace(LORA, loss=loss)) == 1024 * 32_768 * each
@@ -137,3 +141,14 @@ def test_steps_inside_the_backward_pass_copy_one_tensor() -> None:
     inside = peak_of(FACTS, replace(PLAIN, optimizer="adamw_torch", steps_in_backward=True))
     states = FACTS.parameters * (2 + 4)
     assert phase(inside, "optimizer step") == pytest.approx(states + 2 * HEAD * 2, abs=2**25)
+
+
+def test_quantized_experts_are_whole_one_layer_at_a_time() -> None:
+    mixture = facts_from_config(LLAMA | {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2})
+    qlora = replace(LORA, quantization="nf4", checkpointing="full", adapter=Adapter(rank=8, targets=("q_proj", "v_proj")))
+    plain, packed = (peak_of(mixture, replace(qlora, quantized_experts=quantized)) for quantized in (False, True))
+    experts = 8 * 3 * 256 * 704
+    name = "backward, last layer"
+    terms = [next(one.terms for one in peak.phases if one.name == name) for peak in (plain, packed)]
+    assert terms[0]["weights"] - terms[1]["weights"] == 4 * experts * (2 - 0.5625)
+    assert terms[1]["buffers"] - terms[0]["buffers"] == experts * 2 - 256 * 704 * 2 * 2

@@ -104,3 +104,35 @@ def test_kinds_that_cannot_compute_a_recipe_are_left_out_with_the_reason(recipe:
     assert "bf16" in rows["T4"]["unable"] or "flash" in rows["T4"]["unable"].lower()
     assert rows["A100"]["count"] == 1
     assert rows["A100"]["unable"] is None
+
+
+def test_a_sweep_is_planned_as_a_whole_and_each_run_is_written_with_its_share(recipe: Path) -> None:
+    words = (
+        "plan",
+        "recipe.yml",
+        "--cloud",
+        "local",
+        "--name",
+        "try",
+        "--set",
+        "learning_rate=1e-4,2e-4",
+        "--max-cost",
+        "5",
+        "-o",
+        "try.lock",
+        "--json",
+    )
+    code, out, err = launcher(*words, folder=recipe.parent)
+    assert code == 0, err
+    data = data_of(out)
+    assert (data["sweep"], data["axes"], data["lock"]) == ("try", {"learning_rate": ["1e-4", "2e-4"]}, "try.lock")
+    assert [(run["run"], run["values"]["learning_rate"]) for run in data["runs"]] == [("try-1", "1e-4"), ("try-2", "2e-4")]
+    lock = json.loads((recipe.parent / "try.lock").read_text(encoding="utf-8"))
+    assert [run["options"]["learning_rate"] for run in lock["runs"]] == [1e-4, 2e-4]
+    assert [run["options"]["launch"]["max_cost_usd"] for run in lock["runs"]] == [2.5, 2.5]
+    code, out, err = launcher("up", "try.lock", "--dry-run", "--json", folder=recipe.parent)
+    assert code == 0, err
+    assert [run["run"] for run in data_of(out)["runs"]] == ["try-1", "try-2"]
+    code, _, err = launcher("up", "try.lock", "--dry-run", "--max-hours", "1", folder=recipe.parent)
+    assert code == 2
+    assert "it takes no --max-hours" in err

@@ -353,3 +353,15 @@ def test_prices_without_a_recipe_show_each_instance_at_its_cheapest_region() -> 
     assert [line.split()[:3] for line in lines[1:3]] == [["aws", "r0", "spot"], ["aws", "r0", "A100-80GB.8"]]
     assert lines[1].split()[-1] == "2"
     assert "no machine with these GPUs is for sale" in render_price_table(listed(), now=0.0)
+
+
+def test_what_skypilot_would_refuse_is_no_offer() -> None:
+    rows = listed(price("aws", 40.0), price("runpod", 20.0), price("shadeform", 19.0), price("hyperbolic", 18.0))
+
+    def clouds(**wish: object) -> set[str]:
+        return {offer.cloud for offer in offers_for(replace(Wish(gpus=(A8,), spot=False), **wish), rows, priced)}
+
+    # Hyperbolic's machines cannot be told to end themselves; RunPod's and Shadeform's know no others; Shadeform starts no containers.
+    assert clouds() == {"aws", "runpod", "shadeform"}
+    assert clouds(nodes=2) == {"aws"}
+    assert clouds(image=True) == {"aws", "runpod"}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +93,26 @@ def test_a_profile_that_gives_nothing_is_refused_by_name(home: Path, profile: st
     with pytest.raises(UserError, match=f"profile '{profile}' gives no keys") as caught:
         storage_keys(STORAGE, {"HOME": str(home), "AWS_PROFILE": profile})
     assert caught.value.exit_code == ExitCode.REMOTE_REFUSED
+
+
+def test_a_role_of_this_machine_stays_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Role(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(404)
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Role) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{server.server_port}/role")
+        assert storage_keys(STORAGE, {"HOME": str(tmp_path)}) is None
+        server.shutdown()
+    assert not asked
 
 
 def test_other_storages_need_none(home: Path, tmp_path: Path) -> None:

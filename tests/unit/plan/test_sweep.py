@@ -132,15 +132,16 @@ def test_runs_that_would_push_to_one_place_are_refused(recipe: str) -> None:
     assert not clashes_of(members, [config_of(recipe)] * 3)
 
 
-def test_what_is_wrong_with_all_is_told_once_and_the_rest_by_run(recipe: str) -> None:
+def test_what_is_wrong_with_all_is_told_once_and_the_rest_by_value(recipe: str) -> None:
     members = [member(1, lora_r="8"), member(2, lora_r="16")]
     plans = [plan_of(config_of(recipe), one) for one in members]
     everywhere, there = Problem(code="a", message="all have it"), Problem(code="b", message="one has it")
     from dataclasses import replace
 
-    plans = [replace(plans[0], refusals=(everywhere,)), replace(plans[1], refusals=(everywhere, there))]
+    itself = Problem(code="c", message="it says so", place="--set lora_r=16")
+    plans = [replace(plans[0], refusals=(everywhere,)), replace(plans[1], refusals=(everywhere, there, itself))]
     told = make_sweep(members, plans, axes={"lora_r": ("8", "16")}, max_cost_usd=None).refusals
-    assert [problem.message for problem in told] == ["all have it", "calm-otter-2 (lora_r=16): one has it"]
+    assert [problem.message for problem in told] == ["all have it", "with lora_r=16: one has it", "it says so"]
 
 
 def test_the_screen_has_a_row_a_run_and_their_sum(recipe: str) -> None:

@@ -220,6 +220,13 @@ def test_commands_see_one_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert "base_model: org/model" in out
 
 
+def test_explain_knows_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", "extends"])
+    assert not ended.value.code
+    assert "laid over" in capsys.readouterr().out
+
+
 def test_the_runtime_says_who_joins_recipes() -> None:
     Path("r.yml").write_text("extends: base.yml\n")
     with pytest.raises(UserError, match="launcher render FILE"):

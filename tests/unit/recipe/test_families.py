@@ -167,6 +167,11 @@ def test_what_the_user_sets_is_what_is_fitted() -> None:
     assert estimate_of(short).memory.held.value < estimate_of(made("qwen-3", "32b", "qlora", gpus="RTX4090:1")).memory.held.value
     kept = made("qwen-3", "8b", "qlora", "micro_batch_size=2", gpus="H100:1").config
     assert (kept.micro_batch_size, kept.gradient_accumulation_steps) == (2, 8)
+    single = made("qwen-3", "8b", "qlora", "micro_batch_size=1", gpus="H100:1").config
+    assert (single.micro_batch_size, single.gradient_accumulation_steps) == (1, 16)
+    # What may just fit is left as it was asked for, and the rows of a step stay as many.
+    close = made("qwen-3", "8b", "lora", "micro_batch_size=2", gpus="RTX4090:1").config
+    assert (close.micro_batch_size, close.gradient_accumulation_steps) == (2, 8)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.recipe.grid import MOST, read_grid, split_values
+from launcher.recipe.grid import MOST, read_grid, require_one_run, split_values
 from runtime.config.document import read_value
 from runtime.config.problem import UserError
 
@@ -79,6 +79,13 @@ def test_the_grid_is_every_combination_and_fixed_values_go_with_all() -> None:
 def test_what_could_mean_two_things_is_refused(sets: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         read_grid(sets)
+
+
+def test_a_command_that_looks_at_one_run_says_who_takes_several() -> None:
+    require_one_run(["learning_rate=1e-4", 'default_system_message="a, b"'])
+    with pytest.raises(UserError, match="'optimizer' has 2 values here") as caught:
+        require_one_run(["seed=1", "optimizer=sgd,adafactor"])
+    assert caught.value.problems[0].fix.endswith("""optimizer='"sgd,adafactor"'""")
 
 
 def test_every_slip_is_told_at_once() -> None:

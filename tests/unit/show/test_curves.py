@@ -1,6 +1,6 @@
 import math
 
-from launcher.show.curves import curves_of, draw, save_png, sparkline
+from launcher.show.curves import curves_of, draw, save_overlay, save_png, sparkline
 
 
 def losses(steps, scale=1.0):
@@ -48,6 +48,15 @@ def test_the_picture_is_a_png(tmp_path):
     path = tmp_path / "curves"
     save_png(curves_of([*losses(range(1, 20)), {"kind": "eval", "time": 1, "step": 9, "loss": 0.5}]), path, title="calm-otter")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_several_runs_share_one_picture(tmp_path):
+    losses_of = [next(curve for curve in curves_of(losses(range(1, 20), scale)) if curve.name == "loss") for scale in (1.0, 2.0)]
+    save_overlay(losses_of, tmp_path / "two", title="sweep")
+    save_overlay(losses_of[:1], tmp_path / "one", title="sweep")
+    one, two = (tmp_path / "one").read_bytes(), (tmp_path / "two").read_bytes()
+    assert two.startswith(b"\x89PNG")
+    assert one != two
 
 
 def test_a_sparkline_falls_with_its_values():

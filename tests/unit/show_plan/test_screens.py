@@ -16,11 +16,13 @@ from launcher.estimate.range import Range, exactly
 from launcher.estimate.rows import DataSize
 from launcher.plan.plan import Plan, make_plan
 from launcher.plan.prices import Price, PriceList, sane
+from launcher.plan.sweep import Member, make_sweep
 from launcher.plan.target import Target
 from launcher.show.advice import render_advice
 from launcher.show.estimate_screen import render_estimate
 from launcher.show.fit_table import render_fits
 from launcher.show.plan_screen import render_plan
+from launcher.show.sweep_screen import render_sweep
 from runtime.config.schema import TrainingConfig
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -115,6 +117,28 @@ def test_a_plan_with_prices() -> None:
     compare("plan_priced", render_plan(plan, width=120, color=False))
     narrow = render_plan(plan, width=60, color=False)
     assert all(len(line) <= 60 for line in narrow.splitlines())
+
+
+def test_a_sweep_with_prices() -> None:
+    kinds = (parse_gpus("A100-80GB:8"),)
+    row = Price(cloud="aws", region="r1", instance="p4de.24xlarge", gpu="A100-80GB", count=8, usd_per_h=40.97, spot_usd_per_h=16.9)
+    prices = PriceList(prices=(row,), dropped=0, as_of=-7200.0)
+    target = Target(cloud="", hardware=cards(kinds[0]), kinds=kinds)
+    members = [
+        Member(sweep="quiet-otter-7f3", number=number, values={"max_steps": steps, "lora_r": rank})
+        for number, (steps, rank) in enumerate([("2000", "8"), ("2000", "64"), ("6000", "8"), ("6000", "64")], 1)
+    ]
+    launch = QLORA.launch.model_copy(update={"storage": "gs://bucket/runs", "max_hours": 24.0})
+    plans = []
+    for member in members:
+        update = {"launch": launch, "max_steps": int(member.values["max_steps"]), "lora_r": int(member.values["lora_r"])}
+        plan = plan_of(member.applied(QLORA.model_copy(update=update)), target, prices=prices)
+        plans.append(replace(plan, run=member.run))
+    axes = {"max_steps": ("2000", "6000"), "lora_r": ("8", "64")}
+    compare("sweep_priced", render_sweep(make_sweep(members, plans, axes=axes, max_cost_usd=1000.0), width=110, color=False))
+    refused = render_sweep(make_sweep(members, plans, axes=axes, max_cost_usd=100.0), width=60, color=False)
+    compare("sweep_refused", refused)
+    assert all(len(line) <= 60 for line in refused.splitlines())
 
 
 def test_advice_under_an_estimate_that_does_not_fit() -> None:

@@ -80,7 +80,7 @@ def test_every_text_of_a_recipe_is_data_in_the_task(tmp_path: Path) -> None:
         carried.add(path)
     # Most options of text take any text; those of a fixed form do not.
     assert len(carried) > 50
-    assert {"wandb_name", "launch.image", "launch.storage", "launch.region", "special_tokens.pad_token", "datasets[].name"} <= carried
+    assert {"wandb_name", "launch.storage", "launch.region", "special_tokens.pad_token", "datasets[].name"} <= carried
 
 
 def rendered(config: TrainingConfig, folder: Path) -> Any:
@@ -98,7 +98,11 @@ def test_a_secret_has_the_name_of_a_variable(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("words", "code"),
-    [(("--name", HOSTILE), 2), (("--region", HOSTILE, "--image", HOSTILE, "--set", f"wandb_name='{TAME}'", "--var", f"x={TAME}"), 0)],
+    [
+        (("--name", HOSTILE), 2),
+        (("--image", "$(touch pwned)"), 2),
+        (("--region", HOSTILE, "--image", "r.io/org/run-time_1:2.0@sha256:ab", "--set", f"wandb_name='{TAME}'", "--var", f"x={TAME}"), 0),
+    ],
 )
 def test_words_of_the_command_line_are_data_too(
     words: tuple[str, ...], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -115,7 +119,7 @@ def test_words_of_the_command_line_are_data_too(
         task = yaml.safe_load(capsys.readouterr().out)
         config = yaml.safe_load(task["envs"]["LAUNCHER_CONFIG"])
         assert task["envs"]["LAUNCHER_RECIPE"] == str(recipe)
-        assert task["resources"]["image_id"] == f"docker:{HOSTILE}"
+        assert task["resources"]["image_id"] == "docker:r.io/org/run-time_1:2.0@sha256:ab"
         assert task["resources"]["infra"] == f"aws/{HOSTILE}"
         assert (config["wandb_name"], config["wandb_run_id"]) == (TAME, TAME)
     assert not list(tmp_path.rglob("pwned"))
