@@ -110,6 +110,7 @@ def _planned(
     from launcher.cli.batch import find_batch
     from launcher.plan.lessons import lessons_from
     from launcher.plan.plan import make_plan
+    from launcher.plan.seen import seen_below
     from launcher.show.plan_screen import render_plan
     from launcher.state.runs import state_root
 
@@ -132,6 +133,7 @@ def _planned(
         model_config=request.model_config,
         prices=prices,
         lessons=lessons_from(state_root(request.environment)),
+        seen=seen_below(state_root(request.environment)),
         document=checked.document,
         refuse=False,
     )

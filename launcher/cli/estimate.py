@@ -46,6 +46,7 @@ def estimate(
     from launcher.plan.lessons import lessons_from
     from launcher.plan.prices import about_age, price_file, read_prices
     from launcher.plan.rented import chosen, rented_offers
+    from launcher.plan.seen import seen_below
     from launcher.plan.target import rented_target
     from launcher.recipe.grid import require_one_run
     from launcher.state.runs import state_root
@@ -81,7 +82,7 @@ def estimate(
     offers: list[Offer] = []
     if prices is not None:
         target = rented_target(config.launch, (parse_gpus(str(wanted)),), hardware)
-        offers = rented_offers(config, made, target, prices, lessons)
+        offers = rented_offers(config, made, target, prices, lessons, seen_below(state_root(os.environ)))
         made = chosen(config, made, target, offers, lessons)
     advice = advice_on(config, model, data, made)
     unable, doubts, _ = target_problems(config, [machine_of(made.hardware, model.facts)], checked.document)

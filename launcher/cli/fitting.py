@@ -33,6 +33,7 @@ def show_fits(
     from launcher.plan.lessons import lessons_from
     from launcher.plan.offer import Offer
     from launcher.plan.rented import rented_offers
+    from launcher.plan.seen import seen_below
     from launcher.plan.target import rented_target
     from launcher.show.fit_table import choice, render_fits
     from launcher.state.runs import state_root
@@ -49,7 +50,7 @@ def show_fits(
     if prices is not None:
         kinds = tuple(GpuCount(gpu=row.gpu, count=row.count) for row in rows if row.count is not None)
         target = rented_target(config.launch, kinds, smallest.estimate.hardware)
-        offers = rented_offers(config, smallest.estimate, target, prices, lessons)
+        offers = rented_offers(config, smallest.estimate, target, prices, lessons, seen_below(state_root(os.environ)))
         for offer in offers:
             best.setdefault(offer.gpus, offer)
         order = {name: number for number, name in enumerate(best)}

@@ -39,6 +39,7 @@ def task_of(config: TrainingConfig, *, recipe: str, document: Document | None = 
 
         from launcher.plan.lessons import lessons_from
         from launcher.plan.plan import make_plan
+        from launcher.plan.seen import seen_below
 
         plan = make_plan(
             config,
@@ -49,6 +50,7 @@ def task_of(config: TrainingConfig, *, recipe: str, document: Document | None = 
             now=time.time(),
             prices=read_prices(price_file(os.environ)),
             lessons=lessons_from(state_root(os.environ)),
+            seen=seen_below(state_root(os.environ)),
             document=document,
             refuse=False,
         )

@@ -17,6 +17,7 @@ from launcher.plan.abilities import abilities_of
 from launcher.plan.offer import Offer, OfferVerdict, SpotRisk
 from launcher.plan.prices import Price, PriceList
 from launcher.plan.quota import quota_of
+from launcher.plan.seen import SeenBy, nothing_seen
 
 # Hours without a machine after a preemption: minutes where any of several zones may give one (spot-traces: one of nine zones was up 99 % of the time).
 WAIT_H = 0.1
@@ -45,9 +46,7 @@ class Wish:
     preemption_h: float | None = None
 
 
-def offers_for(
-    wish: Wish, prices: PriceList, priced: Priced, *, seen: Callable[[str, int], Seen | None] = lambda _cloud, _gpus: None
-) -> list[Offer]:
+def offers_for(wish: Wish, prices: PriceList, priced: Priced, *, seen: SeenBy = nothing_seen) -> list[Offer]:
     """The offers that meet a wish, runnable ones first, each group by expected cost (by hourly price where the length of the run is unknown), or as the
     wish lists them.
 

@@ -19,6 +19,7 @@ from launcher.plan.limits import over_limits
 from launcher.plan.offer import Offer, OfferVerdict
 from launcher.plan.prices import PriceList
 from launcher.plan.rented import chosen, rented_offers
+from launcher.plan.seen import SeenBy, nothing_seen
 from launcher.plan.storage_keys import StorageKeys, storage_keys
 from launcher.plan.target import Target
 from runtime.config.beat import preemption_hours
@@ -148,11 +149,12 @@ def make_plan(
     model_config: Path | None = None,
     prices: PriceList | None = None,
     lessons: Sequence[Lesson] = (),
+    seen: SeenBy = nothing_seen,
     document: Document | None = None,
     refuse: bool = True,
 ) -> Plan:
-    """The plan of a run of `config` called `run_name` on `target`, made at Unix time `now`. Without `prices` rented machines have no offers; `lessons` of earlier runs correct the estimate. `document` places what the target
-    cannot do in the recipe's text.
+    """The plan of a run of `config` called `run_name` on `target`, made at Unix time `now`. Without `prices` rented machines have no offers; `lessons` of earlier runs correct
+    the estimate, what was `seen` of spot machines corrects their risk. `document` places what the target cannot do in the recipe's text.
 
     Raises UserError with exit code 2 when a local input is missing or unreadable, and with exit code 3 when the target cannot compute it, or the run does not fit in memory or exceeds its budget, unless `refuse` is off: then the plan carries the
     reasons. A model that is not known here leaves memory and time open, with a warning, as the machine that runs it can fetch the model.
@@ -169,7 +171,7 @@ def make_plan(
     if target.is_local:
         offers = _here(target, made, max_cost=launch.max_cost_usd)
     elif made is not None and prices is not None:
-        offers = tuple(rented_offers(config, made, target, prices, lessons))
+        offers = tuple(rented_offers(config, made, target, prices, lessons, seen))
         made = chosen(config, made, target, offers, lessons)
     pin = pin_data(config)
     told = " ".join(problem.message for problem in said if problem.code == "not-pinned")

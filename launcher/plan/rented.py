@@ -13,13 +13,16 @@ from launcher.estimate.hardware import cards
 from launcher.plan.offer import Offer
 from launcher.plan.offers import Wish, offers_for
 from launcher.plan.prices import PriceList
+from launcher.plan.seen import SeenBy, nothing_seen
 from launcher.plan.target import Target
 
 if TYPE_CHECKING:
     from runtime.config.schema import TrainingConfig
 
 
-def rented_offers(config: TrainingConfig, made: Estimate, target: Target, prices: PriceList, lessons: Sequence[Lesson] = ()) -> list[Offer]:
+def rented_offers(
+    config: TrainingConfig, made: Estimate, target: Target, prices: PriceList, lessons: Sequence[Lesson] = (), seen: SeenBy = nothing_seen
+) -> list[Offer]:
     """The offers for a run estimated as `made` on any of the target's kinds of GPUs."""
     launch = config.launch
 
@@ -38,7 +41,7 @@ def rented_offers(config: TrainingConfig, made: Estimate, target: Target, prices
         storage=launch.storage,
         preemption_h=launch.preemption_h,
     )
-    return offers_for(wish, prices, priced)
+    return offers_for(wish, prices, priced, seen=seen)
 
 
 def chosen(config: TrainingConfig, made: Estimate, target: Target, offers: Sequence[Offer], lessons: Sequence[Lesson]) -> Estimate:

@@ -1,13 +1,19 @@
-"""What a run on rented machines has used: each machine's time, where it was, and what it costs. Kept as `usage.json` beside the run's checkpoints."""
+"""What a run on rented machines has used: each machine's time, where it was, and what it costs. Kept as `usage.json` beside the run's checkpoints, and
+as it was last seen in the run's folder on a computer that looks at it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runtime.events import Event
+from runtime.record import write_atomic
+
+KEPT = "usage.json"
 
 
 class Life(BaseModel):
@@ -62,6 +68,20 @@ class Usage(BaseModel):
             count = 0 if life.sealed_step > best else count + 1
             best = max(best, life.sealed_step)
         return count
+
+
+def read_usage(folder: Path) -> Usage | None:
+    """What this computer has last seen of a run's usage; None where it has not looked, or what it kept cannot be read."""
+    with suppress(OSError, ValidationError):
+        return Usage.model_validate_json((folder / KEPT).read_text(encoding="utf-8"))
+    return None
+
+
+def keep_usage(folder: Path, usage: Usage) -> None:
+    """Keep it in the run's folder here, where later plans look for it. A failure is not told: they then know less."""
+    if usage.lives and usage != read_usage(folder):
+        with suppress(OSError):
+            write_atomic(folder / KEPT, usage.model_dump_json(indent=1).encode() + b"\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

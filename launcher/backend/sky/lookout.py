@@ -15,6 +15,7 @@ from launcher.backend.sky.storages import Storages
 from launcher.backend.sky.submission import Submission, read_submission
 from launcher.state.runs import RunFolder
 from launcher.state.stored_run import LOG, PATIENCE_S, GrowingText, StoredRun
+from launcher.state.usage import keep_usage
 from runtime.config.problem import UserError
 from runtime.record import RunRecord
 
@@ -75,6 +76,7 @@ class Lookout:
         stored, now = self.storages.of(mine), self.clock()
         there = stored.place.patiently(stored.record) or mine
         usage = stored.place.patiently(stored.usage)
+        keep_usage(folder.path, usage)
         if speaks(there, usage, submission=read_submission(folder.path).id, now=now):
             return there
         submission = catch_up(folder, stored)
