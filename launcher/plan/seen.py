@@ -51,10 +51,9 @@ def seen_in(usage: Usage) -> Mapping[str, Seen]:
 def _spot_gpus(folder: Path) -> int | None:
     """GPUs of each of a run's machines, where they were all spot machines of one size."""
     from launcher.state.runs import RunFolder
-    from runtime.config.document import read_value
-    from runtime.config.problem import UserError
+    from runtime.config.document import BrokenYamlError, read_value
 
-    with suppress(OSError, UserError, ValueError, AttributeError, TypeError):
+    with suppress(OSError, BrokenYamlError, ValueError, AttributeError, TypeError):
         text = RunFolder(path=folder).config_path.read_text(encoding="utf-8")
         launch: dict[str, Any] = read_value(text, place=str(folder)).get("launch") or {}
         named = launch.get("gpus")
