@@ -14,6 +14,7 @@ from launcher.backend.sky.storages import Storages
 from launcher.backend.sky.submission import FILE, Submission, read_submission, write_submission
 from launcher.state.runs import RunFolder
 from launcher.state.stored_run import LOG, StoredRun, StoredText
+from launcher.state.usage import Life, Usage, read_usage
 from runtime.checkpoint.directory import DirectoryStore
 from runtime.config.problem import Problem, UserError
 from runtime.record import RunRecord
@@ -69,6 +70,15 @@ def test_the_computer_that_submitted_asks_by_number(tmp_path: Path) -> None:
     write_submission(folder.path, read_submission(folder.path).model_copy(update={"here": True}))
     lookout.now(folder)
     assert cloud.asked == [3]
+
+
+def test_what_the_machines_used_is_kept_here_for_later_plans(tmp_path: Path) -> None:
+    lookout, folder, stored = world(tmp_path, Cloud())
+    usage = Usage(lives=[Life(number=1, submission="one", where="aws/us-east-1", began=NOW - 7200, beat=NOW)])
+    stored.write_usage(usage)
+    assert read_usage(folder.path) is None
+    lookout.now(folder)
+    assert read_usage(folder.path) == usage
 
 
 def test_why_a_machine_could_not_be_set_up_is_in_the_runs_log(tmp_path: Path) -> None:
