@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from launcher.backend.job import Job, settled
+from launcher.cli.decision import Decision
 from launcher.cli.request import Request
 from launcher.cli.targets import check_local, first_kind, flag_overrides, gpus_to_use, is_here
 from runtime.config.problem import Problem, UserError
 
 if TYPE_CHECKING:
-    from launcher.plan.pins import Pins
     from launcher.plan.plan import Plan
     from launcher.plan.prices import PriceList
     from launcher.plan.target import Target
     from runtime.config.load import Checked
     from runtime.config.schema import TrainingConfig
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """A job with the plan behind it: as a screen and as the data of `--json`. `refusals` are the plan's reasons not to run it; `made` is the plan itself
-    where it was made just now, `pins` what was fixed for it."""
-
-    job: Job
-    screen: str
-    plan: Mapping[str, Any]
-    warnings: tuple[Problem, ...]
-    refusals: tuple[Problem, ...]
-    made: Plan | None = None
-    pins: Pins | None = None
 
 
 def decide(request: Request) -> Decision:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.backend.job import Job, settled
-from launcher.cli.deciding import Decision
+from launcher.cli.decision import Decision, SweepDecision
 from launcher.cli.request import Request
-from launcher.cli.sweeping import SweepDecision
 from launcher.cli.targets import check_local, is_here
 from launcher.show.figures import dollars
 from runtime.config.problem import Problem, UserError

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from launcher.cli.deciding import Decision
-    from launcher.cli.sweeping import SweepDecision
+    from launcher.cli.decision import Decision, SweepDecision
 
 
 def plan(
@@ -94,7 +93,7 @@ def plan(
 
 
 def _write(path: Path, decision: Decision | SweepDecision) -> None:
-    from launcher.cli.sweeping import SweepDecision
+    from launcher.cli.decision import SweepDecision
     from launcher.plan.lock import write_lock, write_sweep_lock
 
     if isinstance(decision, SweepDecision):

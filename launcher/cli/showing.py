@@ -8,8 +8,7 @@ from launcher.cli.output import emit_json, note, say
 from runtime.config.problem import ExitCode, UserError
 
 if TYPE_CHECKING:
-    from launcher.cli.deciding import Decision
-    from launcher.cli.sweeping import SweepDecision
+    from launcher.cli.decision import Decision, SweepDecision
 
 
 def show_plan(decision: Decision | SweepDecision, *, command: str, dry_run: bool, quiet: bool, as_json: bool) -> ExitCode | None:

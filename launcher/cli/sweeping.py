@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
-from launcher.cli.deciding import Decision, decide_recipe, load
+from launcher.cli.deciding import decide_recipe, load
+from launcher.cli.decision import Decision, SweepDecision
 from launcher.cli.request import Request
 from runtime.config.problem import ExitCode, Problem, UserError
 
 if TYPE_CHECKING:
     from launcher.plan.plan import Plan
-    from launcher.plan.sweep import Member, SweepPlan
+    from launcher.plan.sweep import Member
     from launcher.recipe.grid import Grid
     from runtime.config.launch import LaunchConfig
 
 # A run is called SWEEP-NUMBER, and a run's name has at most 40 characters.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,36}")
 _Found = TypeVar("_Found")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepDecision:
-    """The runs of a sweep with the plan behind them. `made` is that plan where it was made just now."""
-
-    name: str
-    runs: tuple[Decision, ...]
-    screen: str
-    plan: Mapping[str, Any]
-    warnings: tuple[Problem, ...]
-    refusals: tuple[Problem, ...]
-    made: SweepPlan | None = None
 
 
 def decide_sweep(request: Request, grid: Grid) -> SweepDecision:

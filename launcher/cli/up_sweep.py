@@ -10,8 +10,9 @@ from launcher.backend.job import Job
 from launcher.backend.protocol import Backend
 from launcher.cli.backends import local_backend, sky_backend
 from launcher.cli.confirm import confirm
+from launcher.cli.decision import SweepDecision
 from launcher.cli.output import note, note_problems
-from launcher.cli.sweeping import SweepDecision, decide_sweep
+from launcher.cli.sweeping import decide_sweep
 from runtime.config.problem import ExitCode, Problem, UserError
 
 if TYPE_CHECKING:
