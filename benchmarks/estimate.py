@@ -1,7 +1,8 @@
-"""How far the memory estimate is off on runs measured by others. `python benchmarks/estimate.py [--rows] [--rivals]`
+"""How far the memory estimate is off on runs measured by others. `python benchmarks/estimate.py [--rows] [--rivals] [--data FILE]`
 
 Peaks an allocator reported are compared with the estimate's tensors; reserved memory and nvidia-smi with what the card must hold. Runs that went out of
 memory count in the verdicts. `--rivals` asks other estimators about the same rows, and then the results go to benchmarks/results/estimate-DATE.json.
+`--data` takes rows of another file with the columns of benchmarks/data/memory_measured.csv; nothing is written then.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from memory.contexts import contexts, print_contexts
 from memory.losses import per_logit, print_per_logit
-from memory.rows import Row, read_rows
+from memory.rows import MEASURED, Row, read_rows
 from memory.scoring import VERDICTS, Answer, Verdicts, error_of, ours, print_scores, scores_by, verdicts
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -34,8 +35,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--rows", action="store_true", help="every row with its error")
     options.add_argument("--rivals", action="store_true", help="ask other estimators about the same rows")
+    options.add_argument("--data", type=Path, default=MEASURED, metavar="FILE", help="measured rows, as CSV")
     asked = options.parse_args()
-    rows, left_out = read_rows()
+    rows, left_out = read_rows(asked.data)
     answers = {US: {row.id: ours(row) for row in rows}}
     if asked.rows:
         _print_rows(rows, answers[US])
@@ -45,7 +47,7 @@ def main() -> None:
         print_scores(f"by {group}", scores)
         document["scores"][group] = {name: value.to_json() for name, value in scores.items()}
     print(
-        f"{left_out} rows left out: no batch or exact length, a setting that is not told or not modelled (tensor or context parallel, GRPO), or less measured "
+        f"{left_out} rows left out: no batch or exact length, a setting that is not told, GRPO of unknown settings, or less measured "
         "than weights and layers' inputs take"
     )
     if asked.rivals:
@@ -57,6 +59,8 @@ def main() -> None:
     counts = {name: verdicts(rows, said) for name, said in answers.items()}
     _print_verdicts(counts)
     document["verdicts"] = {name: value.to_json() for name, value in counts.items()}
+    if asked.data != MEASURED:
+        return
     found, longest = per_logit(), contexts()
     print_per_logit(found)
     print_contexts(longest)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from launcher.estimate.workload import Adapter, Checkpointing, Quantization, Sha
 from memory.stacks import Stack, stack_of
 
 DATA = Path(__file__).resolve().parent.parent / "data"
+MEASURED = DATA / "memory_measured.csv"
 
 TARGETS = {
     "q v (fused attn qkv layer)": ("qkv_proj", "q_proj", "v_proj", "query_key_value"),
@@ -62,11 +64,11 @@ class Row:
         return self.measured_gib is None
 
 
-def read_rows() -> tuple[list[Row], int]:
-    """Every row that can be mapped, and how many cannot: without a batch or an exact length, of a model or a setting that is not modelled or not told, or with
+def read_rows(file: Path = MEASURED) -> tuple[list[Row], int]:
+    """Every row that can be mapped, and how many cannot: without a batch or an exact length, of a model that is not known or a setting that is not told, or with
     less memory than its weights and layers' inputs take."""
     rows, left_out = [], 0
-    with (DATA / "memory_measured.csv").open(encoding="utf-8", newline="") as stream:
+    with file.open(encoding="utf-8", newline="") as stream:
         for record in csv.DictReader(stream):
             row = _row(record)
             if row is None or _contradicts_itself(row):
@@ -81,8 +83,6 @@ def _row(row: dict[str, str]) -> Row | None:
     if not row["micro_batch"] or (not row["mem_gib"] and not ran_out) or row["seq_exact"] == "0" or row["task"] == "grpo":
         return None
     if "unknown" in row["grad_ckpt"] or "?" in row["grad_ckpt"]:
-        return None
-    if "tp=" in row["parallelism"] or "cp=" in row["parallelism"]:
         return None
     config = known_config(row["model_id"])
     if config is None:
@@ -153,9 +153,12 @@ def _workload(row: dict[str, str], stack: Stack) -> Workload:
         repeats_keys=stack.repeats_keys,
         early_quantization=stack.early_quantization,
         steps_in_backward=_steps_in_backward(row),
+        context_parallel=_degree(row, "cp"),
+        tensor_parallel=_degree(row, "tp"),
         sharding=Sharding(
             kind=kind,
-            gpus=int(row["n_gpus"]) if kind != "none" else 1,
+            # Cards that share rows shard the state among them too; those that share layers hold different parts of it.
+            gpus=int(row["n_gpus"]) // _degree(row, "tp") if kind != "none" else 1,
             offload=row["offload"] not in ("none", "") or "cpu_offload=True" in row["notes"],
             reshard=not stack.mixed_units,
             mixed_units=stack.mixed_units,
@@ -164,6 +167,12 @@ def _workload(row: dict[str, str], stack: Stack) -> Workload:
             in_trainer=stack.in_trainer,
         ),
     )
+
+
+def _degree(row: dict[str, str], name: str) -> int:
+    """Cards that share rows (`cp`) or layers (`tp`)."""
+    found = re.search(rf"\b{name}=(\d+)", row["parallelism"])
+    return int(found[1]) if found else 1
 
 
 def _sharding_kind(row: dict[str, str]) -> ShardingKind:
