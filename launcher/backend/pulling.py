@@ -12,9 +12,9 @@ from launcher.state.refusals import refusal
 from runtime.checkpoint.fetching import copy_sealed
 from runtime.checkpoint.layout import CHECKPOINTS, FINAL, MANIFEST, MERGED, WEIGHTS, step_folder
 from runtime.checkpoint.manifest import DAMAGE, Kind, Manifest, is_sealed, read_manifest, verify
+from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.patience import SHORT, Patience
 from runtime.checkpoint.staging import drop_staging, new_staging
-from runtime.checkpoint.store import open_store
 from runtime.checkpoint.stored import RunStore
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.record import RunRecord

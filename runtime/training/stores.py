@@ -25,7 +25,7 @@ def open_run_store(config: Any, run: str) -> RunStore | None:
     """This run's part of `launch.storage`, None when the recipe has none. Raises UserError for an address that cannot be used."""
     if config.launch.storage is None:
         return None
-    from runtime.checkpoint.store import open_store
+    from runtime.checkpoint.opening import open_store
 
     limit = bandwidth(config.launch.upload_mb_per_s)
     return RunStore(store=open_store(config.launch.storage, bandwidth=limit), run=run)

@@ -21,9 +21,10 @@ from tenacity import wait_none
 from runtime.checkpoint import objects, patience
 from runtime.checkpoint.busy import pause_of
 from runtime.checkpoint.checksum import digest_bytes
+from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.parts import PART_BYTES
 from runtime.checkpoint.patience import patiently
-from runtime.checkpoint.store import Store, digest_object, open_store
+from runtime.checkpoint.store import Store, digest_object
 from runtime.config.problem import ExitCode, UserError
 
 DIALECTS: dict[str, Dialect] = {"seaweedfs": "s3", "juicefs": "s3", "fakegcs": "gcs", "azurite": "azure"}

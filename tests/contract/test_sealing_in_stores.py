@@ -11,10 +11,10 @@ from object_servers import ObjectServer, go_online
 
 from runtime.checkpoint.layout import step_folder
 from runtime.checkpoint.manifest import read_manifest, verify
+from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.restore import restore_newest
 from runtime.checkpoint.retention import Keep, prune_stored
 from runtime.checkpoint.sealing import new_staging, seal
-from runtime.checkpoint.store import open_store
 from runtime.checkpoint.stored import RunStore, verify_stored
 from runtime.checkpoint.storing import LostError, seal_in_store
 from runtime.config.problem import ExitCode, UserError

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from object_servers import ObjectServer, go_online
 
 from runtime.checkpoint.checksum import digest_bytes
+from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.parts import PART_BYTES
-from runtime.checkpoint.store import Store, digest_object, get_bytes, open_store
+from runtime.checkpoint.store import Store, digest_object, get_bytes
 from runtime.config.problem import UserError
 
 # What a probe finds each to honour: creating, replacing, checksums.

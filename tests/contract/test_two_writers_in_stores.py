@@ -12,8 +12,8 @@ from object_servers import ObjectServer
 
 from runtime.checkpoint.layout import step_folder
 from runtime.checkpoint.lease import FencedError, Lease
+from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.sealing import new_staging, seal
-from runtime.checkpoint.store import open_store
 from runtime.checkpoint.stored import RunStore, verify_stored
 from runtime.checkpoint.storing import LostError, seal_in_store
 

@@ -30,10 +30,11 @@ from runtime.checkpoint.directory import DirectoryStore
 from runtime.checkpoint.layout import MANIFEST, step_folder
 from runtime.checkpoint.lease import Lease
 from runtime.checkpoint.manifest import read_manifest, verify
+from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.restore import find_newest, restore_newest
 from runtime.checkpoint.retention import Keep, prune
 from runtime.checkpoint.sealing import new_staging, seal, sweep_staging
-from runtime.checkpoint.store import Store, open_store
+from runtime.checkpoint.store import Store
 from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.upload import Uploader
 from runtime.config.problem import UserError

@@ -16,7 +16,7 @@ from launcher.state.runs import RunFolder
 from launcher.state.stored_inputs import fetch_inputs
 from launcher.state.stored_run import EVENTS, StoredRun, StoredText
 from launcher.task.inputs import INPUTS
-from runtime.checkpoint.store import open_store
+from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.stored import RunStore
 from runtime.config.problem import Problem, UserError
 from runtime.plugins.loading import FOLDER

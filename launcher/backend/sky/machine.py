@@ -32,7 +32,8 @@ from launcher.state.runs import RunFolder, create_run, find_run, list_runs
 from launcher.state.stored_run import EVENTS, LOG, StoredEvents, StoredRun, StoredText
 from launcher.state.usage import lost_time
 from runtime.checkpoint.layout import CHECKPOINTS, step_folder
-from runtime.checkpoint.store import Store, open_store
+from runtime.checkpoint.opening import open_store
+from runtime.checkpoint.store import Store
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.config.secrets import wanted_secrets
 from runtime.record import RunRecord

@@ -10,7 +10,7 @@ import signal
 import psutil
 
 from runtime.checkpoint.layout import step_folder
-from runtime.checkpoint.store import open_store
+from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.storing import seal_in_store
 

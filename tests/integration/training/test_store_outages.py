@@ -19,8 +19,8 @@ from tenacity import wait_fixed
 
 from runtime.checkpoint import objects, patience
 from runtime.checkpoint.manifest import read_manifest
+from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.restore import find_newest
-from runtime.checkpoint.store import open_store
 from runtime.checkpoint.stored import RunStore, verify_stored
 from runtime.config.load import load_config
 from runtime.config.problem import ExitCode, UserError

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from launcher.backend.pulling import available, pull
+from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.sealing import new_staging, seal
-from runtime.checkpoint.store import open_store
 from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.storing import seal_in_store
 from runtime.config.problem import UserError

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.checkpoint.bandwidth import Limited, Unlimited, bandwidth
+from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.parts import PART_BYTES, Parts
-from runtime.checkpoint.store import open_store
 
 
 class Clock:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from runtime.checkpoint.directory import DirectoryStore
+from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.owner import Owner
-from runtime.checkpoint.store import open_store
 from runtime.config.problem import ExitCode, UserError
 
 

@@ -10,9 +10,10 @@ import pytest
 pytest.importorskip("huggingface_hub", reason="not installed: pip install huggingface_hub")
 pytest.importorskip("httpx2", reason="the Hub's client here is an older one")
 
+from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.restore import restore_newest
 from runtime.checkpoint.retention import Keep, prune_stored
-from runtime.checkpoint.store import Store, open_store
+from runtime.checkpoint.store import Store
 from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.storing import seal_in_store
 from runtime.config.problem import ExitCode, UserError
