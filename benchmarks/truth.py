@@ -32,8 +32,9 @@ import transformers
 from live_tensors import LiveTensors
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
-from launcher.estimate.memory import Peak, peak_of
+from launcher.estimate.memory import peak_of
 from launcher.estimate.model_source import find_model
+from launcher.estimate.peak import Peak
 from launcher.estimate.place import Place
 from launcher.estimate.recipe_step import step_of
 from runtime.config.load import check_text

@@ -16,7 +16,7 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
-from launcher.estimate.memory import GIB
+from launcher.estimate.peak import GIB
 from memory.rows import Row
 from memory.scoring import Answer
 

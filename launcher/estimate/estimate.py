@@ -9,8 +9,9 @@ from launcher.estimate.card import OnCard, Verdict, in_ram, on_card, verdict_of
 from launcher.estimate.cost import cost_usd
 from launcher.estimate.facts import ModelFacts
 from launcher.estimate.hardware import Hardware
-from launcher.estimate.memory import GIB, Peak, Phase, peak_of
+from launcher.estimate.memory import peak_of
 from launcher.estimate.model_source import ModelSource
+from launcher.estimate.peak import GIB, Peak, Phase
 from launcher.estimate.range import Range
 from launcher.estimate.recipe_sharding import readers
 from launcher.estimate.recipe_step import RecipeStep, step_of

@@ -2,60 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from launcher.estimate.activations import attention_kept_bytes, backward_bytes, checkpoint_bytes, forward_bytes, saved_bytes, tail_bytes
-from launcher.estimate.facts import Block, ModelFacts, lora_targets
+from launcher.estimate.buffers import (
+    cast_weights_bytes,
+    dequantized_bytes,
+    left_behind_bytes,
+    mask_bytes,
+    merged_experts_bytes,
+    missing_gradients_bytes,
+    whole_matrices_bytes,
+)
+from launcher.estimate.facts import Block, ModelFacts
 from launcher.estimate.logits import forward_loss_bytes, held_bytes, loss_bytes
 from launcher.estimate.part_of_model import part_of
+from launcher.estimate.peak import Peak, Phase
 from launcher.estimate.sharding import Resident, resident, whole_tensor_bytes
-from launcher.estimate.weights import largest_matrix, merged_expert_bytes
-from launcher.estimate.workload import Workload
-
-GIB = float(2**30)
-KEEPING = ("none", "selective", "alternate")
-"""Ways to checkpoint after which a layer keeps more than its input."""
-TERMS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "buffers")
+from launcher.estimate.weights import largest_matrix
+from launcher.estimate.workload import KEEPING, Workload
 
 # cuBLAS takes 8.125 MiB of workspace per stream handle from torch's allocator, one handle in the forward and one in the backward thread
 # (torch 2.13, aten/src/ATen/cuda/CublasHandlePool.cpp); four times that on Hopper, which the range covers.
 CUBLAS_WORKSPACE = 2 * 8.125 * 2**20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Phase:
-    """One moment of a step and the bytes alive in it, by term."""
-
-    name: str
-    terms: Mapping[str, float]
-
-    @property
-    def total(self) -> float:
-        """All bytes of the phase."""
-        return sum(self.terms.values())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peak:
-    """The phases of a step; the fullest one is the peak."""
-
-    phases: tuple[Phase, ...]
-
-    @property
-    def phase(self) -> Phase:
-        """The fullest phase."""
-        return max(self.phases, key=lambda phase: phase.total)
-
-    @property
-    def tensors_gib(self) -> float:
-        """What the allocator reports as allocated at its peak, GiB."""
-        return self.phase.total / GIB
-
-    @property
-    def breakdown_gib(self) -> dict[str, float]:
-        """The terms of the fullest phase, GiB."""
-        return {term: self.phase.terms.get(term, 0.0) / GIB for term in TERMS}
 
 
 def peak_of(facts: ModelFacts, workload: Workload) -> Peak:
@@ -89,13 +58,15 @@ class _Phases:
     def logits(self) -> Phase:
         """The loss: every stored activation, and the logits."""
         tokens = self.workload.tokens
-        stored = tokens * (self._stored() + tail_bytes(self.facts, self.workload)) + self._mask()
+        stored = tokens * (self._stored() + tail_bytes(self.facts, self.workload)) + mask_bytes(self.workload)
         return self._phase(
             "logits",
             gradients=self._accumulated(),
             activations=stored,
             logits=loss_bytes(self.facts, self.workload),
-            buffers=self.state.gathered_at_loss + self._cast_weights() + self._merged_experts(),
+            buffers=self.state.gathered_at_loss
+            + cast_weights_bytes(self.workload, self.state)
+            + merged_experts_bytes(self.facts, self.workload),
         )
 
     def first_backward(self) -> Phase:
@@ -110,14 +81,14 @@ class _Phases:
         return self._phase(
             "backward, last layer",
             gradients=max(self._accumulated(), min(head, self.state.gradients)),
-            activations=workload.tokens * (self._stored() + last) + self._mask(),
+            activations=workload.tokens * (self._stored() + last) + mask_bytes(self.workload),
             logits=held_bytes(facts, workload),
             buffers=self.state.gather
             + self.state.whole_gradients
-            + self._cast_weights()
-            + self._dequantized()
-            + self._merged_experts()
-            + self._whole_matrices(),
+            + cast_weights_bytes(self.workload, self.state)
+            + dequantized_bytes(self.facts, self.workload)
+            + merged_experts_bytes(self.facts, self.workload)
+            + whole_matrices_bytes(self.facts, self.workload),
         )
 
     def last_backward(self) -> Phase:
@@ -128,13 +99,16 @@ class _Phases:
         alone = min(saved_bytes(self.facts, block, workload) for _, block in self.facts.blocks) if kept else 0.0
         if workload.checkpointing == "attention":
             alone = min(attention_kept_bytes(block, workload) for _, block in self.facts.blocks)
-        stored = checkpoint_bytes(self.facts, workload) + alone + self._left_behind()
+        stored = checkpoint_bytes(self.facts, workload) + alone + left_behind_bytes(self.facts, self.workload)
         return self._phase(
             "backward, first layer",
-            gradients=max(self._accumulated(), self.state.gradients - self._still_missing()),
-            activations=workload.tokens * (stored + first) + self._mask(),
+            gradients=max(self._accumulated(), self.state.gradients - missing_gradients_bytes(self.facts, self.workload, self.state)),
+            activations=workload.tokens * (stored + first) + mask_bytes(self.workload),
             logits=held_bytes(self.facts, workload),
-            buffers=self.state.gather + self.state.whole_gradients + self._dequantized() + self._whole_matrices(),
+            buffers=self.state.gather
+            + self.state.whole_gradients
+            + dequantized_bytes(self.facts, self.workload)
+            + whole_matrices_bytes(self.facts, self.workload),
         )
 
     def ends_backward(self) -> Phase:
@@ -154,7 +128,9 @@ class _Phases:
         logits = forward_loss_bytes(facts, workload)
         activations = tokens * running
         if activations > logits:
-            return self._phase("evaluation", activations=activations, buffers=self.state.gather + self._dequantized())
+            return self._phase(
+                "evaluation", activations=activations, buffers=self.state.gather + dequantized_bytes(self.facts, self.workload)
+            )
         return self._phase("evaluation", activations=tokens * float(facts.hidden * 6), logits=logits, buffers=self.state.gather)
 
     def gather(self) -> Phase:
@@ -176,7 +152,7 @@ class _Phases:
             activations=rows * float(workload.compute_bytes) * (cached + twice),
             # fp32 logits, their warped copy and probabilities.
             logits=rows * facts.vocab * 12.0,
-            buffers=self.state.gather + self._dequantized(),
+            buffers=self.state.gather + dequantized_bytes(self.facts, self.workload),
         )
 
     def _phase(
@@ -235,92 +211,6 @@ class _Phases:
             return whole - attention_kept_bytes(block, self.workload)
         return whole
 
-    def _merged_experts(self) -> float:
-        """Experts' weights with their adapters added that wait for the backward pass: every layer's, unless layers are checkpointed."""
-        if self.workload.checkpointing not in KEEPING:
-            return 0.0
-        return sum(count * merged_expert_bytes(self.facts, block, self.workload)[0] for count, block in self.facts.blocks)
-
-    def _whole_matrices(self) -> float:
-        """What adapters need of whole weight matrices while one layer runs backward: of experts the gradient of the sum of weight and adapter, and where
-        the layer is computed again the sums and the adapter's product; of DoRA there the product by way of an identity matrix, and the adapted weight."""
-        workload, adapter = self.workload, self.workload.adapter
-        if adapter is None:
-            return 0.0
-        again = workload.checkpointing not in KEEPING
-        merged = [merged_expert_bytes(self.facts, block, workload) for _, block in self.facts.blocks]
-        size = max(largest + (both if again else 0.0) for both, largest in merged)
-        targets = [matrix for _, block in self.facts.blocks for matrix in lora_targets(block, adapter.targets)]
-        if adapter.magnitude and again and targets:
-            size += float(adapter.parameter_bytes) * max(matrix.d_in**2 + matrix.d_in * matrix.d_out for matrix in targets)
-        return size
-
-    def _left_behind(self) -> float:
-        """Bytes per token that FSDP 1 with an adapter leaves behind in every checkpointed layer until the backward pass has ended.
-
-        Measured by others as one more copy of each layer's input beside the stored one: 254 kB a token on Mistral 7B, 1.2 MB on Llama 2 70B; full
-        fine-tuning shows none. Where it comes from is not established.
-        """
-        sharding = self.workload.sharding
-        if (
-            sharding.kind != "fsdp"
-            or sharding.version != 1
-            or not sharding.in_trainer
-            or sharding.gpus == 1
-            or self.workload.adapter is None
-        ):
-            return 0.0
-        return 2 * (self.facts.layers - 1) * checkpoint_bytes(self.facts, self.workload) if self.workload.checkpointing == "full" else 0.0
-
-    def _still_missing(self) -> float:
-        """Gradients of full fine-tuning that do not exist yet at the worst moment of the first layer's backward pass: that layer's own but for the matrix
-        that ends its MLP, and the embedding's when untied."""
-        facts, workload = self.facts, self.workload
-        if workload.adapter is not None or not facts.parameters or workload.steps_in_backward:
-            return 0.0
-        block = min((block for _, block in facts.blocks), key=lambda block: block.parameters)
-        ending = max(
-            (matrix.parameters for matrix in block.matrices if matrix.d_in == block.mlp_width and matrix.role != "attention"), default=0
-        )
-        missing = block.parameters - ending + (0 if facts.tied else facts.embedding_parameters)
-        return self.state.gradients * missing / facts.parameters
-
     def _accumulated(self) -> float:
         """Gradients of earlier micro batches, alive through the forward pass of the next."""
         return self.state.of_earlier_batches if self.workload.accumulation > 1 else 0.0
-
-    def _cast_weights(self) -> float:
-        """Autocast's 16-bit copies of trained fp32 weights, kept for the backward pass unless the layers are checkpointed."""
-        workload = self.workload
-        if not workload.autocast or workload.checkpointing not in KEEPING:
-            return 0.0
-        if workload.adapter is None:
-            return (
-                self.state.weights / 2 if workload.weight_bytes > workload.compute_bytes and not workload.sharding.shards_weights else 0.0
-            )
-        return self.state.adapter / 2 if workload.adapter.parameter_bytes > workload.compute_bytes else 0.0
-
-    def _dequantized(self) -> float:
-        """The 16-bit copy of one 4-bit or 8-bit matrix while it is multiplied with, or of a layer's experts, which its backward pass needs together."""
-        if self.workload.quantization == "none":
-            return 0.0
-        one = largest_matrix(self.facts)
-        matrix = one.d_in * one.d_out * float(self.workload.compute_bytes + (2 if self.workload.early_quantization else 0))
-        if not self.workload.quantized_experts:
-            return matrix
-        layers = (sum(each.weights for each in block.matrices if each.role == "expert") for _, block in self.facts.blocks)
-        return max(matrix, max(layers) * float(self.workload.compute_bytes))
-
-    def _mask(self) -> float:
-        """The boolean attention mask, one for all layers."""
-        workload = self.workload
-        if not workload.masked and workload.attention != "eager":
-            return 0.0
-        if workload.attention == "flash":
-            return 0.0
-        return (
-            workload.micro_batch
-            * workload.pairs
-            * float(workload.sequence) ** 2
-            * (workload.compute_bytes if workload.attention == "eager" else 1)
-        )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from launcher.estimate.facts import DOWN_PROJECTIONS, Block, Matrix, ModelFacts
+from launcher.estimate.facts import Block, Matrix, ModelFacts
+from launcher.estimate.layer_parts import half_of, leads_out
 from launcher.estimate.workload import Workload
-
-ATTENTION_ENDS = frozenset({"o_proj", "out_proj", "dense", "c_proj"})
-"""Names of the matrices that lead out of attention."""
 
 
 def part_of(facts: ModelFacts, workload: Workload) -> ModelFacts:
@@ -35,7 +33,6 @@ def _share(block: Block, cards: int) -> Block:
 def _share_of_matrix(matrix: Matrix, cards: int) -> Matrix:
     if matrix.role == "router":
         return matrix
-    ends = ATTENTION_ENDS if matrix.role == "attention" else DOWN_PROJECTIONS
-    if matrix.name in ends:
+    if leads_out(matrix.name, half_of(matrix.role)):
         return replace(matrix, d_in=-(-matrix.d_in // cards))
     return replace(matrix, d_out=-(-matrix.d_out // cards))

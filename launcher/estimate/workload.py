@@ -27,6 +27,9 @@ Loss = Literal[
 ]
 ShardingKind = Literal["none", "ddp", "fsdp", "zero1", "zero2", "zero3"]
 
+KEEPING = ("none", "selective", "alternate")
+"""Ways to checkpoint after which a layer keeps more than its input."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:

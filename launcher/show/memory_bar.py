@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from launcher.estimate.memory import GIB, TERMS
+from launcher.estimate.peak import GIB, TERMS
 from launcher.show.figures import gib, spread
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from launcher.estimate.estimate import MemoryEstimate
-    from launcher.estimate.memory import Phase
+    from launcher.estimate.peak import Phase
 
 # A letter stands for a term in the bars, so that they read without colour.
 MARKS = {"weights": "W", "adapter": "a", "gradients": "g", "optimizer": "O", "activations": "A", "logits": "L", "buffers": "b"}

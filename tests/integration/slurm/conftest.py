@@ -98,12 +98,16 @@ class Lab:
     def sky(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """SkyPilot's own command line, in a shell that has none of the secrets."""
         code = "import sys; from sky.client.cli.command import cli; sys.argv[0] = 'sky'; cli()"
+        return self.run(sys.executable, "-c", code, *words, timeout=timeout)
+
+    def run(self, *words: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+        """A program beside the launcher, which is told none of the secrets."""
         plain = {name: value for name, value in self.environment.items() if name not in SECRETS}
-        return subprocess.run([sys.executable, "-c", code, *words], env=plain, capture_output=True, text=True, timeout=timeout)
+        return subprocess.run(words, env=plain, capture_output=True, text=True, timeout=timeout)
 
     def slurm_jobs(self, run: str) -> list[str]:
         """Numbers of the Slurm jobs that belong to the run."""
-        listed = subprocess.run(["squeue", "-h", "-o", "%i %j"], env=self.environment, capture_output=True, text=True, timeout=30).stdout
+        listed = self.run("squeue", "-h", "-o", "%i %j").stdout
         return [line.split()[0] for line in listed.splitlines() if line.split()[1].startswith(run)]
 
     def wait(self, condition: Callable[[], object], timeout: float, period: float = 2.0) -> None:

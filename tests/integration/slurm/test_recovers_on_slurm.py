@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ def test_the_demo_survives_losing_its_machine_twice(lab: Lab, at_home: dict[int,
     first, second = sorted(random.Random(7).sample(range(8, STEPS - 15), 2))
     with lab.watching("up", "up", *RECIPE, *PLACE, "--spot", "--name", RUN, "-y", "--set", "launch.secrets=[CANARY_TOKEN]") as up:
         lab.wait(lambda: _step(lab) >= first, 420)
-        subprocess.run(["scancel", *lab.slurm_jobs(RUN)], env=lab.environment, check=True, timeout=30)
+        assert lab.run("scancel", *lab.slurm_jobs(RUN)).returncode == 0
         lab.wait(lambda: _lives(lab) >= 2 and _step(lab) >= max(second, first + 5), 420)
         _kill_hard(lab)
         assert up.end(500) == 0, up.err.read_text()[-3000:]
@@ -72,4 +71,4 @@ def _kill_hard(lab: Lab) -> None:
         with suppress(OSError):
             if process.name.isdecimal() and mark in (process / "environ").read_bytes().split(b"\0"):
                 os.kill(int(process.name), signal.SIGKILL)
-    subprocess.run(["scancel", "--signal=KILL", *lab.slurm_jobs(RUN)], env=lab.environment, check=False, timeout=30)
+    lab.run("scancel", "--signal=KILL", *lab.slurm_jobs(RUN))

@@ -10,8 +10,9 @@ from launcher.estimate.architectures import facts_from_config
 from launcher.estimate.card import on_card, verdict_of
 from launcher.estimate.facts import ModelFacts
 from launcher.estimate.known_models import known_config
-from launcher.estimate.memory import TERMS, peak_of
+from launcher.estimate.memory import peak_of
 from launcher.estimate.optimizer_kinds import KINDS
+from launcher.estimate.peak import TERMS
 from launcher.estimate.workload import Adapter, Sharding, Workload
 
 MODELS = [

@@ -11,7 +11,8 @@ from launcher.estimate.activations import saved_bytes
 from launcher.estimate.architectures import facts_from_config
 from launcher.estimate.facts import ModelFacts
 from launcher.estimate.logits import loss_bytes
-from launcher.estimate.memory import Peak, peak_of
+from launcher.estimate.memory import peak_of
+from launcher.estimate.peak import Peak
 from launcher.estimate.workload import Adapter, Loss, Sharding, Workload
 
 LLAMA: dict[str, Any] = {
