@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from launcher.backend.node.lost_words import lost_words
 from launcher.backend.node.place import Place
 from launcher.backend.node.preparing import backend_here
 from launcher.state.runs import RunFolder
@@ -83,8 +84,9 @@ def bring_events(stored: StoredRun, output_dir: Path) -> int:
     content = text.encode()
     if not path.exists():
         output_dir.mkdir(parents=True, exist_ok=True)
-        if content:
-            write_atomic(path, content)
+        # What was sealed and not told is not trained again, so nobody else would tell it.
+        if whole := content + lost_words(stored, text).encode():
+            write_atomic(path, whole)
     with suppress(OSError):
         # On the same machine again: what was written and not told before is told now.
         return min(path.stat().st_size, len(content)) if path.exists() else 0
