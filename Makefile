@@ -30,8 +30,9 @@ demo: .venv/.made ## Train the quickstart recipe on this machine, from nothing
 	@# The launcher makes itself an environment with the training stack on first use; one that `make test` has made serves as well.
 	$(if $(wildcard .venv-train/.made),LAUNCHER_RUNTIME_PYTHON=$${LAUNCHER_RUNTIME_PYTHON:-$(TRAIN_PYTHON)}) .venv/bin/launcher up $(RECIPE) --cloud local -y
 
+# Three at a time on two cores: half of what the tests do is wait, for servers, processes and clocks.
 test: lint .venv-cloud/.made ## Check everything: style, types, layers, then the tests in both environments
-	OMP_NUM_THREADS=1 .venv-train/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
+	OMP_NUM_THREADS=1 .venv-train/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
 	LAUNCHER_RUNTIME_PYTHON=$(TRAIN_PYTHON) .venv-cloud/bin/python -m pytest -n 2 --dist loadfile -m "not train" $(LAPTOP_TESTS) $(PYTEST)
 
 # Needs root and Debian's slurm-wlm, munge, openssh-server, rsync, socat, netcat-openbsd, lsof. What it leaves is in CLOUD_TEST_FOLDER.
