@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from launcher.estimate.gpus import parse_gpus
 from launcher.estimate.preemption import Seen
 from launcher.state.usage import Usage, read_usage
+from runtime.config.problem import UserError
 
 SeenBy = Callable[[str, int], Seen | None]
 """What was seen on a cloud's machines of so many GPUs; None where nothing was."""
@@ -22,7 +25,12 @@ def nothing_seen(_cloud: str, _gpus: int) -> Seen | None:
 
 def seen_below(root: Path) -> SeenBy:
     """What the runs below `root` have seen, as far as this computer has looked at them. Of a run whose machines may have been of either kind, or of different
-    sizes, nothing is known."""
+    sizes, nothing is known. They are read when first asked for: a plan for this machine never asks."""
+    known = cache(lambda: _found_below(root))
+    return lambda cloud, gpus: known().get((cloud.lower(), gpus))
+
+
+def _found_below(root: Path) -> Mapping[tuple[str, int], Seen]:
     found: dict[tuple[str, int], Seen] = {}
     for folder in sorted(path.parent for path in (root / "runs").glob("*/usage.json")):
         usage = read_usage(folder)
@@ -32,7 +40,7 @@ def seen_below(root: Path) -> SeenBy:
         for cloud, seen in seen_in(usage).items():
             before = found.get((cloud, gpus), Seen())
             found[(cloud, gpus)] = Seen(hours=before.hours + seen.hours, preemptions=before.preemptions + seen.preemptions)
-    return lambda cloud, count: found.get((cloud.lower(), count))
+    return found
 
 
 def seen_in(usage: Usage) -> Mapping[str, Seen]:
@@ -53,16 +61,10 @@ def _spot_gpus(folder: Path) -> int | None:
     from launcher.state.runs import RunFolder
     from runtime.config.document import BrokenYamlError, read_value
 
-    with suppress(OSError, BrokenYamlError, ValueError, AttributeError, TypeError):
+    with suppress(OSError, BrokenYamlError, UserError, ValueError, AttributeError, TypeError):
         text = RunFolder(path=folder).config_path.read_text(encoding="utf-8")
         launch: dict[str, Any] = read_value(text, place=str(folder)).get("launch") or {}
         named = launch.get("gpus")
-        counts = set(_counts([named] if isinstance(named, str) else named or []))
+        counts = {parse_gpus(text).count for text in ([named] if isinstance(named, str) else named or [])}
         return counts.pop() if launch.get("spot") is True and len(counts) == 1 else None
     return None
-
-
-def _counts(gpus: list[str]) -> Iterator[int]:
-    for text in gpus:
-        count = text.partition(":")[2]
-        yield int(count) if count else 1

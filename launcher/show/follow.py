@@ -71,17 +71,22 @@ class Watch:
         return events, record.state not in ACTIVE
 
 
+def tell_news(watch: Watch, narrator: Narrator, *, say: Callable[[str], None]) -> bool:
+    """Say what has happened since the last look; whether the run has ended."""
+    events, ended = watch.look()
+    if watch.news:
+        say(watch.news)
+    for event in events:
+        if line := narrator.line(event, watch.progress):
+            say(line)
+    return ended
+
+
 def _plain(watch: Watch, *, say: Callable[[str], None]) -> Leave:
     narrator = Narrator()
     with interrupts() as interrupted:
         while True:
-            events, ended = watch.look()
-            if watch.news:
-                say(watch.news)
-            for event in events:
-                if line := narrator.line(event, watch.progress):
-                    say(line)
-            if ended:
+            if tell_news(watch, narrator, say=say):
                 return "ended"
             if interrupted():
                 return "detached"
