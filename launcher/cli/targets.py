@@ -88,7 +88,7 @@ def gpus_to_use(launch: LaunchConfig, flags: Mapping[str, Flag], *, here: GpuCou
     then are not used. Raises UserError (exit 3) when a flag asks for them."""
     from launcher.estimate.gpus import parse_gpus
 
-    wanted = [parse_gpus(name) for name in ([launch.gpus] if isinstance(launch.gpus, str) else launch.gpus or [])]
+    wanted = [parse_gpus(name) for name in launch.kinds]
     for want in wanted:
         if here is not None and here.gpu.name == want.gpu.name and here.count >= want.count:
             return want.count, []

@@ -96,8 +96,7 @@ def _on_target(
     launch = checked.config.launch
     errors: list[Problem] = []
     kinds = [gpus] if gpus is not None else []
-    named = [launch.gpus] if isinstance(launch.gpus, str) else launch.gpus or []
-    for index, name in enumerate(named if gpus is None else ()):
+    for index, name in enumerate(launch.kinds if gpus is None else ()):
         try:
             kinds.append(parse_gpus(name))
         except UserError as error:

@@ -40,10 +40,9 @@ def target_of(launch: LaunchConfig) -> Target | None:
     """The target a recipe's launch section names: this machine, or GPUs of a kind; None when it names neither. Raises UserError for unknown GPUs."""
     if launch.cloud == LOCAL:
         return local_target(processes=launch.processes)
-    named = [launch.gpus] if isinstance(launch.gpus, str) else launch.gpus or []
-    if not named:
+    kinds = tuple(parse_gpus(name) for name in launch.kinds)
+    if not kinds:
         return None
-    kinds = tuple(parse_gpus(name) for name in named)
     return rented_target(launch, kinds, cards(kinds[0], nodes=launch.nodes))
 
 

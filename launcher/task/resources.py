@@ -39,8 +39,7 @@ def choices_of(launch: LaunchConfig, offers: Sequence[Offer] = ()) -> tuple[Choi
     SkyPilot takes the cheapest of them that is to be had, so on demand comes into play when there is no interruptible one; with `prefer: listed` it tries
     them in this order. Raises UserError when the recipe names no GPUs.
     """
-    named = [launch.gpus] if isinstance(launch.gpus, str) else launch.gpus or []
-    if not named:
+    if not launch.kinds:
         raise UserError(
             Problem(
                 code="missing",
@@ -52,7 +51,7 @@ def choices_of(launch: LaunchConfig, offers: Sequence[Offer] = ()) -> tuple[Choi
     either = launch.prefer == "listed" or (offers and offers[0].spot)
     spots = [launch.spot] if launch.spot is not None else [True, False] if either else [False]
     places = [_infra(launch.cloud, name) for name in launch.regions] or [launch.cloud or ""]
-    kinds = [parse_gpus(name) for name in named]
+    kinds = [parse_gpus(name) for name in launch.kinds]
     return tuple(
         Choice(gpus=f"{kind.gpu.name}:{kind.count}", infra=infra, spot=spot) for kind in kinds for spot in spots for infra in places
     )

@@ -140,6 +140,11 @@ class LaunchConfig(Section):
         return (self.region,) if isinstance(self.region, str) else tuple(self.region or ())
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of GPUs that will do, with their counts, as they are written; empty for none named."""
+        return (self.gpus,) if isinstance(self.gpus, str) else tuple(self.gpus or ())
+
+    @property
     def rented(self) -> bool:
         """Whether the run takes place on a rented machine, as `up` decides it: this machine has to be named, a cloud or GPUs mean another one."""
         if self.cloud == "local" or self.backend == "local":
