@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 Event = dict[str, Any]
+TAIL = "events-tail.jsonl"
+"""In a checkpoint: the last events before it, for when the machine is lost before its log has reached anybody."""
+_TAIL_BYTES = 256 << 10
 
 
 class OnEvent(Protocol):
@@ -46,6 +49,18 @@ class EventLog:
         for listener in self.listeners:
             listener(event)
         return event
+
+    def keep_tail(self, folder: Path) -> None:
+        """Write the last whole events, at most 256 KiB of them, into the checkpoint `folder`. Raises OSError."""
+        content = b""
+        if self.path.exists():
+            with self.path.open("rb") as stream:
+                start = max(0, stream.seek(0, os.SEEK_END) - _TAIL_BYTES)
+                stream.seek(start)
+                content = stream.read()
+            # The first line is whole only where the reading began with the file.
+            content = content[content.find(b"\n") + 1 if start else 0 : content.rfind(b"\n") + 1]
+        (folder / TAIL).write_bytes(content)
 
 
 def read_events(path: Path) -> Iterator[Event]:
