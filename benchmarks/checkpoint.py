@@ -4,7 +4,7 @@
 
 A sealed checkpoint goes up to a SeaweedFS on this machine and into a folder, and comes back, by every way in turn, each in a process of its own.
 CPU-seconds are user plus system time of that process, as the kernel counts them, start included; memory is its largest resident set. What the start takes is
-told apart, by moving as many empty files: a training pays it once, and CPU-seconds per GB are without it. The best of the rounds counts, since other work on
+told apart, by moving as many empty files: a training pays it once, and CPU-seconds per GB and the speed of moving are without it. The best of the rounds counts, since other work on
 the machine can only add. Ours verifies every object and byte and flushes what it restores to the disk; the others copy.
 "Blocking" is the share of training time that saves take at the interval a run chooses for itself.
 """
@@ -47,6 +47,7 @@ class Measured:
     place: str
     cpu_s: list[float] = field(default_factory=list)
     start_cpu_s: list[float] = field(default_factory=list)
+    start_wall_s: list[float] = field(default_factory=list)
     wall_s: list[float] = field(default_factory=list)
     peak_mb: float = 0.0
 
@@ -138,13 +139,15 @@ def _measure(into: Measured, line: list[str], environment: dict[str, str], only_
     began = time.monotonic()
     process = subprocess.Popen(line, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
+    wall_s = time.monotonic() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise SystemExit(f"{into.way} {into.direction} failed: {' '.join(line)}")
     if only_start:
         into.start_cpu_s.append(used.ru_utime + used.ru_stime)
+        into.start_wall_s.append(wall_s)
         return
-    into.wall_s.append(time.monotonic() - began)
+    into.wall_s.append(wall_s)
     into.cpu_s.append(used.ru_utime + used.ru_stime)
     into.peak_mb = max(into.peak_mb, _rss_mb(used))
     print(f"{into.place} {into.direction} {into.way}: {into.cpu_s[-1]:.2f} CPU-s, {into.wall_s[-1]:.1f} s", file=sys.stderr, flush=True)
@@ -157,19 +160,24 @@ def _rss_mb(used: resource.struct_rusage) -> float:
 def _row(one: Measured, gb: float) -> dict[str, object]:
     cpu, wall = min(one.cpu_s), min(one.wall_s)
     return {
-        **{key: value for key, value in asdict(one).items() if key not in ("cpu_s", "start_cpu_s", "wall_s", "peak_mb")},
+        **{key: value for key, value in asdict(one).items() if key not in ("cpu_s", "start_cpu_s", "start_wall_s", "wall_s", "peak_mb")},
         "cpu_s": round(cpu, 2),
         "cpu_s_median": round(statistics.median(one.cpu_s), 2),
         **({"start_cpu_s": round(min(one.start_cpu_s), 2), "cpu_s_per_gb": round(_per_gb(one, gb), 3)} if one.start_cpu_s else {}),
         "mb_per_cpu_s": round(gb * 1e3 / cpu),
         "wall_s": round(wall, 2),
         "mb_per_s": round(gb * 1e3 / wall),
+        **({"moving_mb_per_s": round(gb * 1e3 / _moving_s(one))} if one.start_wall_s else {}),
         "peak_mb": round(one.peak_mb),
     }
 
 
 def _per_gb(one: Measured, gb: float) -> float:
     return (min(one.cpu_s) - min(one.start_cpu_s)) / gb
+
+
+def _moving_s(one: Measured) -> float:
+    return min(one.wall_s) - min(one.start_wall_s)
 
 
 def _goals(results: list[Measured], blocking: dict[str, float]) -> dict[str, object]:
@@ -184,6 +192,7 @@ def _goals(results: list[Measured], blocking: dict[str, float]) -> dict[str, obj
         best = min(others, key=lambda one: min(one.cpu_s))
         leanest = min(others, key=lambda one: _per_gb(one, 1.0))
         quickest = min(others, key=lambda one: min(one.wall_s))
+        mover = min(others, key=_moving_s)
         cpu, speed = min(mine.cpu_s) / min(best.cpu_s), min(quickest.wall_s) / min(mine.wall_s)
         goals[direction] = {
             "cpu_over_best": round(cpu, 3),
@@ -192,6 +201,8 @@ def _goals(results: list[Measured], blocking: dict[str, float]) -> dict[str, obj
             "best_by_cpu_per_gb": leanest.way,
             "speed_over_quickest": round(speed, 3),
             "quickest": quickest.way,
+            "moving_speed_over_quickest": round(_moving_s(mover) / _moving_s(mine), 3),
+            "quickest_moving": mover.way,
             "speed_over_boto3": next((round(min(one.wall_s) / min(mine.wall_s), 3) for one in others if one.way == "boto3"), None),
             "cpu_over_boto3": next((round(min(mine.cpu_s) / min(one.cpu_s), 3) for one in others if one.way == "boto3"), None),
             "peak_mb": round(mine.peak_mb),

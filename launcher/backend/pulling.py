@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launcher.state.outputs import final_folder
 from launcher.state.refusals import refusal
 from runtime.checkpoint.fetching import copy_sealed
 from runtime.checkpoint.layout import CHECKPOINTS, FINAL, MANIFEST, MERGED, WEIGHTS, step_folder
 from runtime.checkpoint.manifest import DAMAGE, Kind, Manifest, is_sealed, read_manifest, verify
 from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.patience import SHORT, Patience
-from runtime.checkpoint.staging import drop_staging, new_staging
+from runtime.checkpoint.staging import drop_staging, new_staging, sweep_staging
 from runtime.checkpoint.stored import RunStore
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.record import RunRecord
@@ -75,6 +73,9 @@ def newest_stored(record: RunRecord) -> int:
 
 
 def _note(found: dict[tuple[Kind, int], Available], manifest: Manifest, source: str) -> None:
+    if manifest.kind == "portion":
+        # Found here only where somebody has put it.
+        return
     one = Available(kind=manifest.kind, step=manifest.step, source=source, total_bytes=manifest.total_bytes)
     found.setdefault((one.kind, one.step), one)
 
@@ -94,7 +95,7 @@ def _stored_manifest(place: RunStore, name: str) -> Manifest | None:
 def pull(record: RunRecord, target: Path, *, step: int | None = None, weights: bool = False) -> Pulled:
     """Copy the run's final model, its checkpoint of `step`, or its `weights`-only save into `target`, which must be empty or missing.
 
-    The output folder is looked into first, then the run's storage. Raises UserError when neither has it sealed, when the copy differs from the
+    The output folder is looked into first, then, where it has nothing or something damaged, the run's storage. Raises UserError when neither has it sealed, when the copy differs from the
     manifest (exit 7), when the store cannot be reached (exit 8), or when `target` cannot take it.
     """
     target = target.expanduser().absolute()
@@ -104,6 +105,8 @@ def pull(record: RunRecord, target: Path, *, step: int | None = None, weights: b
                 code="output-taken", message="something is here already", place=str(target), fix="choose an empty or new folder with -o"
             )
         )
+    # Of one that was killed.
+    sweep_staging(target.parent)
     staging = new_staging(target.parent)
     try:
         copy = staging / "copy"
@@ -123,17 +126,32 @@ def _bring(record: RunRecord, copy: Path, step: int | None, *, weights: bool) ->
     """Copies what is asked for to `copy`; returns where it was found."""
     output = Path(record.output_dir)
     name = WEIGHTS if weights else FINAL if step is None else f"{CHECKPOINTS}/{step_folder(step)}"
-    local = final_folder(output) if name == FINAL else output / name
-    if local is not None and is_sealed(local):
-        # A merged model lies inside the final folder under a manifest of its own, which the outer one does not cover.
-        shutil.copytree(local, copy, ignore=shutil.ignore_patterns(".*"))
-        return str(local)
-    place = _place(record)
-    if place is None or not _copy_stored(place, name, copy):
+    source = _bring_one(record, name, copy)
+    if source is None:
         raise UserError(_nothing(record, step, weights=weights))
-    if name == FINAL:
-        _copy_stored(place, MERGED, copy / MERGED.removeprefix(f"{FINAL}/"))
-    return place.url(name)
+    # A merged model lies inside the final folder under a manifest of its own, which the outer one does not cover.
+    if name == FINAL and (is_sealed(output / MERGED) or source != str(output / FINAL)):
+        _bring_one(record, MERGED, copy / MERGED.removeprefix(f"{FINAL}/"))
+    return source
+
+
+def _bring_one(record: RunRecord, name: str, copy: Path) -> str | None:
+    """Where the sealed folder `name` was copied from: the output folder, or the storage if that has none, or one that is damaged. None when neither has it."""
+    local, place = Path(record.output_dir) / name, _place(record)
+    damage: UserError | None = None
+    if is_sealed(local):
+        try:
+            copy_sealed(local, read_manifest(local), copy)
+            return str(local)
+        except UserError as error:
+            if any(problem.code not in DAMAGE for problem in error.problems):
+                raise
+            damage = error
+    if place is not None and _copy_stored(place, name, copy):
+        return place.url(name)
+    if damage is not None:
+        raise damage
+    return None
 
 
 def _place(record: RunRecord) -> RunStore | None:

@@ -15,6 +15,8 @@ from runtime.config.problem import UserError
 from runtime.record import RunRecord
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from launcher.backend.sky.machine import SkyBackend
 
 
@@ -30,8 +32,9 @@ def local_backend(*, quiet: bool = False) -> LocalBackend:
     )
 
 
-def sky_backend(*, quiet: bool = False) -> SkyBackend:
-    """Rented machines, by way of the SkyPilot installed beside the launcher, which is not looked for before it is needed."""
+def sky_backend(*, quiet: bool = False, templates: Path | None = None) -> SkyBackend:
+    """Rented machines, by way of the SkyPilot installed beside the launcher, which is not looked for before it is needed. `templates` is a folder of the
+    user's own that was named for this command."""
     from launcher.backend.sky.machine import SkyBackend
     from launcher.backend.sky.skypilot import SkyPilot
     from launcher.recipe.template_folders import template_folders
@@ -41,7 +44,7 @@ def sky_backend(*, quiet: bool = False) -> SkyBackend:
         environment=dict(os.environ),
         report=(lambda _: None) if quiet else note,
         cloud=SkyPilot(),
-        templates=template_folders(environment=os.environ),
+        templates=template_folders(templates, environment=os.environ),
     )
 
 
@@ -116,9 +119,9 @@ def _is_rented(folder: RunFolder) -> bool:
         return False
 
 
-def knows_rented() -> bool:
-    """Whether a run on rented machines is known on this computer."""
-    return any(_is_rented(folder) for folder in list_runs(state_root()))
+def knows_rented(run: str | None = None) -> bool:
+    """Whether a run on rented machines is known on this computer; whether `run` is one, where it is given."""
+    return any(_is_rented(folder) for folder in list_runs(state_root()) if run is None or folder.run == run)
 
 
 def full_name(backend: LocalBackend, name: str) -> str:

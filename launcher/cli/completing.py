@@ -11,3 +11,21 @@ def run_names(incomplete: str) -> list[str]:
         return [run.run for run in list_runs(state_root()) if run.run.startswith(incomplete)]
     except OSError:
         return []
+
+
+def run_and_sweep_names(incomplete: str) -> list[str]:
+    """The same for commands that take a sweep too: its name comes before those of its runs."""
+    from launcher.state.runs import list_runs, state_root
+    from runtime.config.problem import UserError
+
+    names: dict[str, None] = {}
+    try:
+        for folder in list_runs(state_root()):
+            try:
+                sweep = folder.record().sweep
+            except UserError:
+                sweep = None
+            names |= dict.fromkeys(name for name in (sweep, folder.run) if name is not None and name.startswith(incomplete))
+    except OSError:
+        return []
+    return list(names)

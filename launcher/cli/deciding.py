@@ -51,12 +51,14 @@ def decide_recipe(request: Request) -> Decision:
             launch = launch.model_copy(update={"processes": count})
             target = local_target(processes=count)
     else:
+        from launcher.plan.enabled import enabled_clouds, login_advice, within
         from launcher.plan.prices import about_age, price_file, read_prices
 
         rented = target_of(launch)
         assert rented is not None
-        target, prices = rented, read_prices(price_file(request.environment))
-        said += about_age(prices, now)
+        target, prices, enabled = rented, read_prices(price_file(request.environment)), enabled_clouds(request.environment)
+        said += [*about_age(prices, now), *login_advice(prices, enabled, launch)]
+        prices = within(prices, enabled, cloud=launch.cloud) if prices is not None else None
     run = launch.name or random_name()
     config = settled(config.model_copy(update={"launch": launch}), run=run, cwd=Path.cwd())
     return _planned(request, checked, config, target, automatic=automatic, now=now, warnings=said, prices=prices)
@@ -73,6 +75,7 @@ def load(request: Request, sets: list[str]) -> Checked:
         sets=[*sets, *flag_overrides(request.flags)],
         variables=read_variables(list(request.variables)),
         target=template_target(first_kind(request.flags.get("gpus"))),
+        templates=request.templates,
     ).checked
     if checked.errors:
         raise UserError(checked.errors)

@@ -17,7 +17,7 @@ def doctor(
         bool | None,
         typer.Option(
             "--rented/--no-rented",
-            help="Ask SkyPilot what is rented. Default: when a run on rented machines is known here.",
+            help="Ask SkyPilot what is rented. Default: when a run on rented machines is known here, or asked about.",
             show_default=False,
         ),
     ] = None,
@@ -37,11 +37,15 @@ def doctor(
     from launcher.show.problems import render_problems
 
     local = local_backend()
-    found = examine(local, full_name(local, run) if run is not None else None)
+    name = full_name(local, run) if run is not None else None
+    found = examine(local, name)
     there = None
-    if rented or end or (rented is None and run is None and knows_rented()):
+    if rented or end or (rented is None and knows_rented(name)):
         sky = sky_backend(quiet=as_json)
-        there = examine_rented(sky.cloud.rented(), {record.run: record for record in sky.runs()})
+        sightings = sky.sightings()
+        unsure = {record.run for record, now in sightings if not now}
+        there = examine_rented(sky.cloud.rented(), {record.run: record for record, _ in sightings}, unsure=unsure)
+        there = there.of_run(name) if name is not None else there
     findings = [*found.findings, *(there.findings if there is not None else ())]
     if end and there is not None and there.needless:
         note(render_problems(there.findings, kind="finding"))
@@ -69,11 +73,12 @@ def doctor(
     elif not findings:
         say("nothing is wrong")
     total = sum(found.disk_bytes.values())
-    say(f"{len(found.runs)} run(s) looked at; their results take {total / 1e6:,.1f} MB")
+    if found.runs or there is None:
+        say(f"{len(found.runs)} run(s) looked at; their results take {total / 1e6:,.1f} MB")
     if there is None:
         return
     for thing in there.needed:
-        say(f"at work: {described(thing)}")
+        say(f"{'may be needed, as the storage of its run does not answer' if thing.name in unsure else 'at work'}: {described(thing)}")
     for thing in there.foreign:
         say(f"not started by a run known here: {described(thing)}")
     if there.needless:

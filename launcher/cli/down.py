@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from launcher.cli.completing import run_names
+from launcher.cli.completing import run_and_sweep_names
 from runtime.record import RunRecord
 
 
 def down(
-    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.", autocompletion=run_names)],
+    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it; or of a sweep.", autocompletion=run_and_sweep_names)],
     delete: Annotated[
         bool, typer.Option("--delete", help="Delete its output folder and its record too. A copy in storage is kept.")
     ] = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,9 @@ def estimate(
     ] = None,
     variables: Annotated[
         list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="A variable of a recipe template; may be repeated.")
+    ] = None,
+    templates: Annotated[
+        Path | None, typer.Option("--templates", help="A folder of your own families and templates.", show_default=False)
     ] = None,
     check: Annotated[
         str | None, typer.Option("--check", metavar="RUN", help="Compare what a run measured with its estimate; takes no recipe.")
@@ -56,7 +60,7 @@ def estimate(
         return _check(check, file, as_json=as_json)
     require_one_run(overrides or ())
     sets, automatic = without_auto(overrides or ())
-    checked = _checked(file, gpus, sets, variables or ())
+    checked = _checked(file, gpus, sets, variables or (), templates)
     # What is not supported here yet still needs memory and time: it is estimated, and said.
     config = checked.draft
     assert config is not None
@@ -124,16 +128,15 @@ def _check(run: str | None, file: Path | None, *, as_json: bool) -> int:
     return show_check(run, as_json=as_json)
 
 
-def _checked(file: Path, gpus: str | None, overrides: list[str] | tuple[str, ...], variables: list[str] | tuple[str, ...]) -> Checked:
+def _checked(file: Path, gpus: str | None, overrides: Sequence[str], variables: Sequence[str], templates: Path | None) -> Checked:
     """The checked recipe. Raises UserError with every error, unless all there is are options that are not supported here yet."""
     from launcher.estimate.target_facts import template_target
     from launcher.recipe.load import load_recipe
+    from launcher.recipe.template import read_variables
     from runtime.config.problem import UserError
 
-    named = dict(variable.partition("=")[::2] for variable in variables)
-    recipe = load_recipe(
-        file, sets=tuple(overrides), variables=named, target=template_target(None if gpus == "local" else gpus) if gpus else None
-    )
+    target = template_target(None if gpus == "local" else gpus) if gpus else None
+    recipe = load_recipe(file, sets=tuple(overrides), variables=read_variables(variables), target=target, templates=templates)
     if recipe.checked.draft is None:
         raise UserError(recipe.checked.errors)
     return recipe.checked

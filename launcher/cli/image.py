@@ -41,13 +41,14 @@ def image(
 
     import launcher
     from launcher.cli.output import emit_json, say
-    from launcher.image.builder import Build, find_builder
+    from launcher.image.builder import Build, check_tag, digest_for, find_builder, names_registry
     from launcher.image.context import locked_torch, write_context
     from runtime.config.problem import ExitCode
 
     # A command that is only shown may be for another machine.
     tool = find_builder(builder, (lambda name: name) if dry_run and builder else which)
     name = tag or f"finetune-launcher:{launcher.__version__}{'-cpu' if cpu else ''}"
+    check_tag(name, pushed=action == "push")
     with TemporaryDirectory(prefix="launcher-image-") as scratch:
         folder = Path(scratch)
         if action == "build":
@@ -58,7 +59,10 @@ def image(
         else:
             command = [*tool.push(name, folder / "digest"), *(extra or ())]
         if dry_run:
-            say(shlex.join(command))
+            if as_json:
+                emit_json("image", {"action": action, "image": name, "builder": tool.name, "command": command})
+            else:
+                say(shlex.join(command))
             return
         if action == "build":
             write_context(folder)
@@ -66,11 +70,16 @@ def image(
         reference = name
         if action == "push":
             written = folder / "digest"
-            reference = f"{name.split('@')[0]}@{written.read_text().strip()}" if written.exists() else _printed(tool.digest(name)) or name
+            reference = f"{name}@{written.read_text().strip()}" if written.exists() else digest_for(name, _printed(tool.digests(name)))
     if as_json:
         emit_json("image", {"action": action, "image": reference, "builder": tool.name})
     elif action == "build":
-        say(f"built {reference}\npush it: launcher image push --tag {reference}")
+        push = (
+            f"launcher image push --tag {reference}"
+            if names_registry(reference)
+            else "build it with --tag REGISTRY/NAME:TAG, then push that"
+        )
+        say(f"built {reference}\nto push it: {push}")
     else:
         say(f"pushed {reference}\nin a recipe:\n  launch:\n    image: {reference}")
 

@@ -53,6 +53,7 @@ def decide_locked_sweep(request: Request) -> SweepDecision:
 
 
 def _decided(request: Request, lock: Lock) -> Decision:
+    from launcher.plan.enabled import enabled_clouds, login_advice
     from launcher.plan.prices import about_age, price_file, read_prices
     from launcher.plan.repriced import repriced
     from launcher.plan.storage_keys import storage_keys
@@ -66,7 +67,11 @@ def _decided(request: Request, lock: Lock) -> Decision:
     offers = () if here else offers_in(lock.plan)
     if not here:
         prices, now = read_prices(price_file(request.environment)), time.time()
-        warnings += about_age(prices, now)
+        enabled = enabled_clouds(request.environment)
+        warnings += [*about_age(prices, now), *login_advice(prices, enabled, launch)]
+        if enabled and offers and offers[0].cloud not in enabled and not launch.cloud:
+            message = f"it was planned for {offers[0].cloud}, which is not enabled in SkyPilot here: the next of its offers is taken"
+            warnings.append(Problem(code="no-cloud", place=str(request.file), message=message, fix=f"run `sky check {offers[0].cloud}`"))
         if (keys := storage_keys(launch.storage, request.environment)) is not None and (ending := keys.warning(now)) is not None:
             warnings.append(ending)
         if prices is not None:

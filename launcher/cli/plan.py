@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from launcher.cli.decision import Decision, SweepDecision
+    from runtime.config.problem import Problem
 
 
 def plan(
@@ -39,6 +40,9 @@ def plan(
     ] = None,
     variables: Annotated[
         list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="A variable of a recipe template; may be repeated.")
+    ] = None,
+    templates: Annotated[
+        Path | None, typer.Option("--templates", help="A folder of your own families and templates.", show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
@@ -72,24 +76,44 @@ def plan(
         sets=tuple(overrides or ()),
         variables=tuple(variables or ()),
         model_config=model_config,
+        templates=templates,
         # Only what is written down is looked up elsewhere.
         pinning=pinning_of(os.environ) if output is not None else None,
     )
     grid = read_grid(request.sets)
     decision = decide_sweep(request, grid) if grid.is_sweep else decide_recipe(request)
+    warnings = [*decision.warnings, *_lacking(decision)]
     written = output is not None and not decision.refusals
     if output is not None and written:
         _write(output, decision)
     if as_json:
         lock = {"lock": str(output) if written else None}
-        emit_json("plan", dict(decision.plan) | lock, warnings=decision.warnings, problems=decision.refusals)
+        emit_json("plan", dict(decision.plan) | lock, warnings=warnings, problems=decision.refusals)
     else:
-        note_problems(decision.warnings, kind="warning")
+        note_problems(warnings, kind="warning")
         say(decision.screen)
         note_problems(decision.refusals)
         if written:
             note(f"written to {output}; `launcher up {output}` runs exactly this")
     return ExitCode.REFUSED if decision.refusals else ExitCode.OK
+
+
+def _lacking(decision: Decision | SweepDecision) -> tuple[Problem, ...]:
+    """What `launcher up` would refuse a run on rented machines for: it has nowhere to leave its results, or a cap that nothing keeps."""
+    from launcher.backend.sky.required_storage import check_storage
+    from launcher.cli.decision import SweepDecision
+    from launcher.cli.needs import about_cap
+    from launcher.cli.targets import is_here
+    from runtime.config.problem import UserError
+
+    job = decision.runs[0].job if isinstance(decision, SweepDecision) else decision.job
+    if is_here(job.config.launch):
+        return ()
+    try:
+        check_storage(job.config.launch.storage)
+    except UserError as error:
+        return (*error.problems, *about_cap(job))
+    return tuple(about_cap(job))
 
 
 def _write(path: Path, decision: Decision | SweepDecision) -> None:

@@ -23,6 +23,9 @@ def render(
     variables: Annotated[
         list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="A variable of a recipe that is a template.")
     ] = None,
+    templates: Annotated[
+        Path | None, typer.Option("--templates", help="A folder of your own families and templates.", show_default=False)
+    ] = None,
     task: Annotated[bool, typer.Option("--task", help="Print the SkyPilot task of the run instead, for plain `sky launch`.")] = False,
     cloud: Annotated[str | None, typer.Option(help="With --task: which cloud.")] = None,
     region: Annotated[str | None, typer.Option(help="With --task: region of the cloud.")] = None,
@@ -59,14 +62,18 @@ def render(
     if task and gpus is not None:
         given += flag_overrides({"gpus": gpus})
     checked = load_recipe(
-        file, sets=[*(sets or []), *given], variables=read_variables(variables or []), target=template_target(first_kind(gpus))
+        file,
+        sets=[*(sets or []), *given],
+        variables=read_variables(variables or []),
+        target=template_target(first_kind(gpus)),
+        templates=templates,
     ).checked
     if checked.config is None:
         raise UserError(checked.errors)
     if task:
         from launcher.cli.task_text import task_of
 
-        text = task_of(checked.config, recipe=str(file), document=checked.document)
+        text = task_of(checked.config, recipe=str(file), document=checked.document, templates=templates)
     else:
         text = dump_yaml(checked.config)
     if as_json:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A recipe or a plan, with all that is laid over it. `flags` are options of `launch`, None where not given; `member` makes it one run of a sweep;
+    """A recipe or a plan, with all that is laid over it. `flags` are options of `launch`, None where not given; `templates` is a folder of the user's own; `member` makes it one run of a sweep;
     `pinning` looks up what the recipe names elsewhere and fixes it, None leaves it as it is."""
 
     file: Path
@@ -26,5 +26,6 @@ class Request:
     variables: tuple[str, ...] = ()
     chaos: tuple[str, ...] = ()
     model_config: Path | None = None
+    templates: Path | None = None
     member: Member | None = None
     pinning: Pinning | None = None

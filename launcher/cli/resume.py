@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from launcher.cli.completing import run_names
+from launcher.cli.completing import run_and_sweep_names
 
 if TYPE_CHECKING:
     from launcher.backend.protocol import RunStatus
 
 
 def resume(
-    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.", autocompletion=run_names)],
+    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it; or of a sweep.", autocompletion=run_and_sweep_names)],
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once it has started; do not watch it.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only say how it ended.")] = False,
     storage: Annotated[
@@ -66,6 +66,8 @@ def _origin(before: RunStatus) -> str:
 
 def _money(before: RunStatus, max_cost: float | None) -> str:
     """What the run has cost, and what a new cap leaves it."""
+    if before.spent is None and before.record.backend != "local":
+        return f"no machine has cost anything yet, so all of ${max_cost:,.2f} is left" if max_cost is not None else ""
     if before.spent is None:
         return "this machine costs nothing, so a cap on money changes nothing" if max_cost is not None else ""
     if before.spent.usd is None:

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from launcher.cli.completing import run_names
+from launcher.cli.completing import run_and_sweep_names
 
 
 def stop(
-    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it.", autocompletion=run_names)],
+    run: Annotated[str, typer.Argument(help="Name of the run, or the beginning of it; or of a sweep.", autocompletion=run_and_sweep_names)],
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has sealed and stopped.")] = True,
     storage: Annotated[
         str | None, typer.Option(help="Where to look for a run that was started on another computer; it is known here from then on.")

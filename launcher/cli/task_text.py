@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from runtime.config.schema import TrainingConfig
 
 
-def task_of(config: TrainingConfig, *, recipe: str, document: Document | None = None) -> str:
+def task_of(config: TrainingConfig, *, recipe: str, document: Document | None = None, templates: Path | None = None) -> str:
     """The task as YAML that plain SkyPilot runs, with local files as file mounts. The wheel it installs on a bare machine is left in the launcher's state folder.
 
     Raises UserError when the recipe names no GPUs, no storage, or a folder of this machine as its storage.
     """
     from launcher.backend.job import settled
     from launcher.backend.sky.required_storage import check_storage
+    from launcher.plan.enabled import enabled_clouds, within
     from launcher.plan.prices import price_file, read_prices
     from launcher.plan.target import target_of
     from launcher.recipe.template_folders import template_folders
@@ -41,6 +42,7 @@ def task_of(config: TrainingConfig, *, recipe: str, document: Document | None = 
         from launcher.plan.plan import make_plan
         from launcher.plan.seen import seen_below
 
+        prices = read_prices(price_file(os.environ))
         plan = make_plan(
             config,
             recipe=Path(recipe),
@@ -48,7 +50,7 @@ def task_of(config: TrainingConfig, *, recipe: str, document: Document | None = 
             run_name=run,
             environment=os.environ,
             now=time.time(),
-            prices=read_prices(price_file(os.environ)),
+            prices=within(prices, enabled_clouds(os.environ), cloud=launch.cloud) if prices is not None else None,
             lessons=lessons_from(state_root(os.environ)),
             seen=seen_below(state_root(os.environ)),
             document=document,
@@ -65,4 +67,4 @@ def task_of(config: TrainingConfig, *, recipe: str, document: Document | None = 
         expected_gib=plan.expected_gib if plan is not None else None,
         wheel=None if launch.image else write_wheel(state_root() / "wheel"),
     )
-    return render_task(made.task, folders=template_folders(environment=os.environ))
+    return render_task(made.task, folders=template_folders(templates, environment=os.environ))

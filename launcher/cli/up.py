@@ -34,6 +34,9 @@ def up(
     variables: Annotated[
         list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="A variable of a recipe that is a template.")
     ] = None,
+    templates: Annotated[
+        Path | None, typer.Option("--templates", help="A folder of your own families and templates.", show_default=False)
+    ] = None,
     chaos: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,7 +61,7 @@ def up(
     from launcher.cli.backends import local_backend, sky_backend
     from launcher.cli.confirm import confirm
     from launcher.cli.deciding import decide
-    from launcher.cli.needs import check_needs
+    from launcher.cli.needs import check_cap, check_needs
     from launcher.cli.output import note, note_problems
     from launcher.cli.request import Request
     from launcher.cli.showing import show_plan
@@ -87,6 +90,7 @@ def up(
         sets=tuple(sets or ()),
         variables=tuple(variables or ()),
         chaos=check_chaos(chaos or ()),
+        templates=templates,
     )
     grid = None if is_lock(file) else read_grid(request.sets)
     if is_sweep_lock(file) or (grid is not None and grid.is_sweep):
@@ -97,8 +101,9 @@ def up(
     check_needs(decision.job.config, os.environ)
     if (code := show_plan(decision, command="up", dry_run=dry_run, quiet=quiet, as_json=as_json)) is not None:
         return code
+    check_cap(decision.job)
     confirm("start this run?", yes=yes, no_input=no_input or as_json)
-    backend: Backend = local_backend(quiet=quiet) if here else sky_backend(quiet=quiet)
+    backend: Backend = local_backend(quiet=quiet) if here else sky_backend(quiet=quiet, templates=templates)
     record = backend.submit(decision.job)
     if not quiet:
         note(f"run {record.run}, output in {record.output_dir if here else record.storage}")

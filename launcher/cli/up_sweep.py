@@ -25,6 +25,7 @@ def up_sweep(
 ) -> int:
     """Exit code of the sweep. Nothing is started unless every run may start."""
     from launcher.cli.locked import decide_locked_sweep
+    from launcher.cli.needs import check_cap
     from launcher.cli.showing import show_plan
     from launcher.cli.targets import is_here
     from launcher.cli.watching_sweep import finish_sweep
@@ -34,9 +35,11 @@ def up_sweep(
     _require(decision, request.environment)
     if (code := show_plan(decision, command="up", dry_run=dry_run, quiet=quiet, as_json=as_json)) is not None:
         return code
+    for run in decision.runs:
+        check_cap(run.job)
     here = is_here(decision.runs[0].job.config.launch)
     confirm(f"start these {len(decision.runs)} runs?", yes=yes, no_input=no_input or as_json)
-    backend: Backend = local_backend(quiet=quiet) if here else sky_backend(quiet=quiet)
+    backend: Backend = local_backend(quiet=quiet) if here else sky_backend(quiet=quiet, templates=request.templates)
     runs, left = start_all(backend, jobs_of([run.job for run in decision.runs], here=here), quiet=quiet)
     return finish_sweep(
         backend,

@@ -23,6 +23,9 @@ def validate(
     variables: Annotated[
         list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="A variable of a recipe that is a template.")
     ] = None,
+    templates: Annotated[
+        Path | None, typer.Option("--templates", help="A folder of your own families and templates.", show_default=False)
+    ] = None,
     fix: Annotated[
         bool, typer.Option("--fix", help="Rewrite old option names in the files and add plugins they lack; comments and order stay.")
     ] = False,
@@ -42,9 +45,9 @@ def validate(
     values = read_variables(variables or [])
     if fix:
         for file in files:
-            _fix(file, values)
+            _fix(file, values, templates)
     wanted = _gpus(gpus)
-    results = [(file, *_checked(file, sets or [], values, gpus=wanted, nodes=nodes)) for file in files]
+    results = [(file, *_checked(file, sets or [], values, gpus=wanted, nodes=nodes, templates=templates)) for file in files]
     failed = [problem for _, errors, _, _ in results for problem in errors]
     if as_json:
         emit_json("validate", {"files": [_file_json(*result) for result in results]}, ok=not failed)
@@ -69,14 +72,14 @@ def _gpus(text: str | None) -> GpuCount | None:
 
 
 def _checked(
-    file: Path, sets: list[str], variables: dict[str, Any], *, gpus: GpuCount | None, nodes: int | None
+    file: Path, sets: list[str], variables: dict[str, Any], *, gpus: GpuCount | None, nodes: int | None, templates: Path | None
 ) -> tuple[tuple[Problem, ...], tuple[Problem, ...], tuple[Resolved, ...]]:
     from launcher.recipe.load import load_recipe
     from runtime.config.problem import UserError
 
     target = {"name": gpus.gpu.name, "count": gpus.count} if gpus is not None else None
     try:
-        checked = load_recipe(file, sets=sets, variables=variables, target=target).checked
+        checked = load_recipe(file, sets=sets, variables=variables, target=target, templates=templates).checked
     except UserError as error:  # one unreadable file must not hide what is wrong with the others
         return error.problems, (), ()
     if checked.config is None or (gpus is None and checked.config.launch.gpus is None):
@@ -110,7 +113,7 @@ def _on_target(
     return (*errors, *more), (*checked.warnings, *warnings), tuple(resolved)
 
 
-def _fix(file: Path, variables: dict[str, Any]) -> None:
+def _fix(file: Path, variables: dict[str, Any], templates: Path | None) -> None:
     from launcher.cli.output import note
     from launcher.recipe.fix import with_current_names, with_plugins, write_over
     from launcher.recipe.load import load_recipe
@@ -119,7 +122,8 @@ def _fix(file: Path, variables: dict[str, Any]) -> None:
 
     try:
         # What it extends is another file, and stays as it is.
-        warnings = [found for found in load_recipe(file, variables=variables).checked.warnings if found.file == str(file)]
+        found = load_recipe(file, variables=variables, templates=templates).checked.warnings
+        warnings = [problem for problem in found if problem.file == str(file)]
     except UserError:  # the check that follows says what is wrong with it
         return
     text = file.read_bytes().decode("utf-8")  # as bytes, so that Windows line ends stay

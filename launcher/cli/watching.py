@@ -22,13 +22,13 @@ def finish(backend: Backend, run: str, *, command: str, detach: bool, quiet: boo
     if as_json:
         emit_json(command, run_data(backend.status(run)), warnings=warnings)
     else:
+        say(run)
         note(f"{run} goes on without this terminal")
         note(
             f"  launcher logs {run} -f    follows it\n  launcher status {run}     shows how far it is\n  launcher stop {run}       stops it at a sealed checkpoint"
         )
-        for sentence in backend.bill(run):
-            note(f"  {sentence}")
-        say(run)
+    for sentence in backend.bill(run):
+        note(f"  {sentence}")
     return ExitCode.OK
 
 
@@ -58,12 +58,16 @@ def _say_end(backend: Backend, status: RunStatus, *, command: str, quiet: bool, 
     say(last_words(status))
 
 
+# A run that failed before it trained, by its exit code.
+_FAILED = {ExitCode.NO_CAPACITY: "no-capacity", ExitCode.REMOTE_REFUSED: "remote-refused"}
+
+
 def problems_of(status: RunStatus) -> list[Problem]:
     """Why a run that has ended is not done."""
     record = status.record
     if record.state == "done" or record.state in ACTIVE:
         return []
-    codes = {"failed": "training-failed", "unverified": "not-verified", "stopped": "interrupted"}
+    codes = {"failed": _FAILED.get(record.exit_code or 0, "training-failed"), "unverified": "not-verified", "stopped": "interrupted"}
     return [
         Problem(
             code=codes.get(record.state, record.state),

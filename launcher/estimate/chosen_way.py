@@ -22,12 +22,17 @@ COUNTS = (1, 2, 4, 8)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """A way with one row at a time: what it needs, and whether it can be run here yet or is merely known."""
+    """A way with one row at a time: what it needs, and whether it can be run, or why not."""
 
     way: Way
     config: TrainingConfig
     memory: MemoryEstimate
-    built: bool
+    refused: str = ""
+
+    @property
+    def built(self) -> bool:
+        """Whether the recipe is valid this way."""
+        return not self.refused
 
     @property
     def holds(self) -> bool:
@@ -51,7 +56,7 @@ class Choice:
 def chosen_way(written: Callable[[Way], Checked], model: ModelSource, hardware: Hardware) -> Choice:
     """The first way that surely fits `hardware`, else the one that needs the least and may. `written` is the recipe with one row at a time, rendered and checked.
 
-    A way that makes the recipe invalid is passed over; one that is known and not built yet is kept among what was tried.
+    A way that makes the recipe invalid is passed over, and kept among what was tried where its memory is known.
     """
     tried: list[Tried] = []
     for way in ways(hardware.processes):
@@ -59,7 +64,8 @@ def chosen_way(written: Callable[[Way], Checked], model: ModelSource, hardware: 
         config = checked.config or checked.draft
         if config is None:
             continue
-        found = Tried(way=way, config=config, memory=memory_of(config, model, hardware, UNKNOWN)[1], built=checked.config is not None)
+        refused = checked.errors[0].message if checked.config is None else ""
+        found = Tried(way=way, config=config, memory=memory_of(config, model, hardware, UNKNOWN)[1], refused=refused)
         tried.append(found)
         if found.built and found.memory.verdict == "fits":
             return Choice(tried=tuple(tried), taken=found)

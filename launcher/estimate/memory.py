@@ -19,7 +19,7 @@ from launcher.estimate.logits import forward_loss_bytes, held_bytes, loss_bytes
 from launcher.estimate.part_of_model import part_of
 from launcher.estimate.peak import Peak, Phase
 from launcher.estimate.sharding import Resident, resident, whole_tensor_bytes
-from launcher.estimate.weights import largest_matrix
+from launcher.estimate.weights import frozen_or_trained_bytes, largest_matrix
 from launcher.estimate.workload import KEEPING, Workload
 
 # cuBLAS takes 8.125 MiB of workspace per stream handle from torch's allocator, one handle in the forward and one in the backward thread
@@ -51,9 +51,12 @@ class _Phases:
     state: Resident
 
     def load(self) -> Phase:
-        """Weights on the card and the one tensor that is being converted."""
-        one = largest_matrix(self.facts)
-        return self._phase("load", optimizer=False, buffers=one.d_in * one.d_out * 2.0)
+        """Weights on the card and the one tensor that is being converted. A base in few bits is packed whole on every card before FSDP 2 spreads it."""
+        one, sharding = largest_matrix(self.facts), self.workload.sharding
+        apart = 0.0
+        if sharding.kind == "fsdp" and sharding.version == 2 and sharding.in_trainer and self.workload.quantization != "none":
+            apart = max(0.0, frozen_or_trained_bytes(self.facts, self.workload) - self.state.weights)
+        return self._phase("load", optimizer=False, buffers=one.d_in * one.d_out * 2.0 + apart)
 
     def logits(self) -> Phase:
         """The loss: every stored activation, and the logits."""

@@ -119,7 +119,7 @@ def _refusal(catalogue: Catalogue, order: Order, choice: Choice, model: ModelSou
     if unbuilt is not None:
         helps.append(
             f"With weights, gradients and optimizer spread over the {hardware.processes} GPUs{' and in host memory' if unbuilt.way.offloaded else ''}, each would "
-            f"hold about {unbuilt.memory.held.value:.0f} GiB: that is FSDP, which is known and not supported here yet."
+            f"hold about {unbuilt.memory.held.value:.0f} GiB: that is FSDP, and {unbuilt.refused}."
         )
     helps.append("Without --gpus it is written for none in particular.")
     return Problem(

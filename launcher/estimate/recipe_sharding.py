@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.estimate.workload import Sharding, ShardingKind
+from runtime.config.wishes import fsdp_reshards
 
 if TYPE_CHECKING:
     from launcher.estimate.place import Place
@@ -65,8 +66,8 @@ def _fsdp(config: TrainingConfig, place: Place) -> Sharding:
         kind="fsdp",
         gpus=max(1, gpus),
         offload=bool(fsdp and fsdp.offload_params) or any("offload" in word for word in config.fsdp or ()),
-        reshard=not (fsdp and fsdp.reshard_after_forward is False),
-        version=config.fsdp_version or (fsdp.fsdp_version if fsdp else None) or 1,
+        reshard=fsdp_reshards(config),
+        version=config.fsdp_version or (fsdp.fsdp_version if fsdp else None) or 2,
         syncs_each_batch=bool(((config.accelerator_config or {}).get("gradient_accumulation_kwargs") or {}).get("sync_each_batch")),
     )
 

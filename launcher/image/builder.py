@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from pathlib import Path
 from runtime.config.problem import Problem, UserError
 
 NAMES = ("docker", "podman", "buildah")
+# A host may have capitals, what follows it may not (OCI Distribution 1.1). Nothing in it is an option to a tool.
+_TAG = re.compile(r"([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9][a-z0-9._/-]*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +46,9 @@ class Builder:
             return ["docker", "push", tag]
         return [self.name, "push", "--digestfile", str(digest_file), tag, f"docker://{tag}"]
 
-    def digest(self, tag: str) -> list[str] | None:
-        """The command that prints `NAME@sha256:…` of a pushed image, where pushing did not write it."""
-        return ["docker", "image", "inspect", "--format", "{{index .RepoDigests 0}}", tag] if self.name == "docker" else None
+    def digests(self, tag: str) -> list[str] | None:
+        """The command that prints the `NAME@sha256:…` under which an image has been pushed, a line each, where pushing did not write it."""
+        return ["docker", "image", "inspect", "--format", '{{join .RepoDigests "\\n"}}', tag] if self.name == "docker" else None
 
 
 def find_builder(asked: str | None, which: Callable[[str], str | None] = shutil.which) -> Builder:
@@ -56,6 +59,26 @@ def find_builder(asked: str | None, which: Callable[[str], str | None] = shutil.
         if which(name):
             return Builder(name)
     raise _refused("missing-tool", f"{asked or 'no tool that builds images'} is not installed", f"install {asked or ' or '.join(NAMES)}")
+
+
+def check_tag(tag: str, *, pushed: bool = False) -> None:
+    """Raise UserError for what no tool takes for an image's name, and for one to be `pushed` that names no registry."""
+    if not _TAG.fullmatch(tag):
+        raise _refused("usage", f"'{tag}' is no name of an image", "write --tag REGISTRY/NAME:TAG, the name in lower-case letters")
+    if pushed and not names_registry(tag):
+        fix = "build it as one that does, which takes seconds when it has been built before, and push that: --tag REGISTRY/NAME:TAG"
+        raise _refused("usage", f"'{tag}' names no registry and no account to push to", fix)
+
+
+def names_registry(tag: str) -> bool:
+    """Whether the name says where the image belongs: a registry, or an account of Docker Hub."""
+    return "/" in tag
+
+
+def digest_for(tag: str, printed: str) -> str:
+    """Of the lines that `Builder.digests` printed the one for `tag`'s own registry; `tag` where there is none."""
+    repository = re.sub(r":[^/:]+$", "", tag.partition("@")[0])
+    return next((line for line in printed.split() if line.partition("@")[0] in (repository, f"docker.io/{repository}")), tag)
 
 
 def _refused(code: str, message: str, fix: str) -> UserError:

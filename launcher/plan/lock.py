@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,9 +80,9 @@ def read_lock(path: Path) -> Lock:
 
     Raises UserError (exit 2) for a file that is no plan, (exit 3) for one whose inputs have changed since it was made, each change by name.
     """
-    lock, problems = _lock(_read(path, SCHEMA), path)
-    if problems:
-        raise UserError(problems, exit_code=ExitCode.REFUSED)
+    content = _read(path, SCHEMA)
+    lock, problems = _lock(content, path)
+    _refuse(content, problems, path)
     return lock
 
 
@@ -99,8 +100,7 @@ def read_sweep_lock(path: Path) -> SweepLock:
         lock, found = _lock(row, path, member=member)
         runs.append(lock)
         problems += [problem for problem in found if problem not in problems]
-    if problems:
-        raise UserError(problems, exit_code=ExitCode.REFUSED)
+    _refuse(content, problems, path)
     return SweepLock(name=name, runs=tuple(runs), plan=content["plan"])
 
 
@@ -120,7 +120,22 @@ def _content(plan: Plan, folder: Path, pins: Pins | None) -> dict[str, Any]:
     }
 
 
+def _refuse(content: dict[str, Any], problems: list[Problem], path: Path) -> None:
+    """Raise UserError (exit 3) for what has changed, and for an edit that nothing else has named."""
+    if not problems and content.get("sha256") != _checksum(content):
+        problems = [stale(path, "it was edited: it is not what was written")]
+    if problems:
+        raise UserError(problems, exit_code=ExitCode.REFUSED)
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    plain = {key: value for key, value in content.items() if key != "sha256"}
+    # As it will be read back: JSON knows no tuples, and no keys but texts.
+    return hashlib.sha256(json.dumps(json.loads(json.dumps(plain, default=str)), sort_keys=True).encode()).hexdigest()
+
+
 def _write(path: Path, content: dict[str, Any]) -> None:
+    content |= {"sha256": _checksum(content)}
     write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False, default=str).encode() + b"\n")
 
 

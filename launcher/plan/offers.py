@@ -58,7 +58,7 @@ def offers_for(wish: Wish, prices: PriceList, priced: Priced, *, seen: SeenBy = 
     for price in prices.prices:
         gpu = find_gpu(price.gpu)
         want = wanted.get((gpu.name, price.count)) if gpu is not None else None
-        if want is None or not _allowed(price, wish):
+        if want is None or not all(met(price, wish).values()):
             continue
         key = (want.gpu.name, want.count)
         if key not in known:
@@ -92,15 +92,16 @@ def _listed(offer: Offer, wish: Wish) -> tuple[bool, int, bool, int]:
     return (offer.verdict != "ok", kind, not offer.spot, region)
 
 
-def _allowed(price: Price, wish: Wish) -> bool:
+def met(price: Price, wish: Wish) -> dict[str, bool]:
+    """Which parts of the wish, besides its GPUs, a machine meets: `cloud`, `region`, `ability` of its cloud, and `spot`, the way of paying."""
     able = abilities_of(price.cloud)
-    # Every task asks to be given back when nothing runs.
-    possible = able.gives_back and (able.several_machines or wish.nodes == 1) and (able.container_images or not wish.image)
-    return (
-        possible
-        and (not wish.clouds or price.cloud in wish.clouds)
-        and (not wish.regions or price.region in wish.regions or f"{price.cloud}/{price.region}" in wish.regions)
-    )
+    return {
+        "cloud": not wish.clouds or price.cloud in wish.clouds,
+        "region": not wish.regions or price.region in wish.regions or f"{price.cloud}/{price.region}" in wish.regions,
+        # Every task asks to be given back when nothing runs.
+        "ability": able.gives_back and (able.several_machines or wish.nodes == 1) and (able.container_images or not wish.image),
+        "spot": (wish.spot is not True and price.usd_per_h is not None) or (wish.spot is not False and price.spot_usd_per_h is not None),
+    }
 
 
 def _on_demand(price: Price, want: GpuCount, estimate: Estimate, wish: Wish) -> Offer:

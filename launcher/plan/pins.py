@@ -13,6 +13,7 @@ from launcher.plan.git_state import GitState, git_state
 from launcher.plan.hub_commits import HubCommits, Kind, UnresolvedError
 from launcher.plan.registry import Registry, pinned_name
 from runtime.config.problem import Problem
+from runtime.config.secrets import REGISTRY_LOGIN
 
 if TYPE_CHECKING:
     from runtime.config.schema import TrainingConfig
@@ -31,6 +32,10 @@ class Digests(Protocol):
 
     def digest(self, image: str) -> str:
         """The digest of what the image's name means now. Raises UnresolvedError."""
+        ...
+
+    def is_private(self, image: str) -> bool:
+        """Whether the digest of this image was told to a login alone."""
         ...
 
 
@@ -95,8 +100,15 @@ class Pinning:
             named.append(pin)
             if pin.fixed is not None:
                 update["launch"] = config.launch.model_copy(update={"image": pinned_name(config.launch.image, pin.fixed)})
+        said = [_unresolved(pin) for pin in named if pin.fixed is None]
+        if (
+            config.launch.image is not None
+            and self.digests.is_private(config.launch.image)
+            and not set(REGISTRY_LOGIN) <= set(config.launch.secrets)
+        ):
+            said.append(_no_login(config.launch.image))
         pins = Pins(named=tuple(named), files=pin_inputs(config), git=git_state(recipe.absolute().parent), version=launcher.__version__)
-        return config.model_copy(update=update), pins, [_unresolved(pin) for pin in named if pin.fixed is None]
+        return config.model_copy(update=update), pins, said
 
     def _source(self, source: Any, option: str, named: list[Pin]) -> Any:
         if not _is_repository(source.path) or source.path in _LOADERS:
@@ -126,7 +138,7 @@ class Pinning:
 
 def pinning_of(environment: Mapping[str, str]) -> Pinning:
     """Looking up at the Hub and at registries."""
-    return Pinning(commits=HubCommits(environment), digests=Registry(), known={})
+    return Pinning(commits=HubCommits(environment), digests=Registry(environment), known={})
 
 
 # Loaders of `datasets` that a path may name beside `data_files`.
@@ -140,6 +152,16 @@ def _is_repository(name: str | None) -> bool:
     return not Path(name).expanduser().exists()
 
 
+def _no_login(image: str) -> Problem:
+    return Problem(
+        code="missing-secret",
+        path="launch.secrets",
+        place="launch.secrets",
+        message=f"{image} is private, and the run's machines are given no login to its registry",
+        fix=f"export {', '.join(REGISTRY_LOGIN)}, and name all three in launch.secrets",
+    )
+
+
 def _unresolved(pin: Pin) -> Problem:
     what = "digest" if pin.option == "launch.image" else "commit"
     return Problem(
@@ -147,7 +169,7 @@ def _unresolved(pin: Pin) -> Problem:
         path=pin.option,
         place=pin.option,
         message=f"{pin.name} has no fixed {what} in this plan and may change under it: {pin.why}",
-        fix="write NAME@sha256:… for an image"
+        fix="log in to its registry, or write NAME@sha256:…"
         if pin.option == "launch.image"
         else "name a commit as its revision, or plan again where the Hub answers",
     )

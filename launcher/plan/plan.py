@@ -18,10 +18,11 @@ from launcher.plan.inputs import input_problems
 from launcher.plan.limits import over_limits
 from launcher.plan.offer import Offer, OfferVerdict
 from launcher.plan.prices import PriceList
-from launcher.plan.rented import chosen, rented_offers
+from launcher.plan.rented import chosen, rented_offers, wish_of
 from launcher.plan.seen import SeenBy, nothing_seen
 from launcher.plan.storage_keys import StorageKeys, storage_keys
 from launcher.plan.target import Target
+from launcher.plan.unsold import why_unsold
 from runtime.config.beat import preemption_hours
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.config.secrets import HUB_TOKEN, has_hub_token, wanted_secrets
@@ -173,6 +174,8 @@ def make_plan(
     elif made is not None and prices is not None:
         offers = tuple(rented_offers(config, made, target, prices, lessons, seen))
         made = chosen(config, made, target, offers, lessons)
+        if not offers and (unsold := why_unsold(wish_of(config, target), prices)) is not None:
+            said.append(unsold)
     pin = pin_data(config)
     told = " ".join(problem.message for problem in said if problem.code == "not-pinned")
     if unpinned := [source for source in pin.unpinned if source.removesuffix("@") not in told]:

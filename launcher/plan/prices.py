@@ -44,12 +44,13 @@ class Price:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceList:
     """Sane prices. `dropped` of the catalog's were not; `as_of` is the Unix time of its oldest file; `left_out` names the clouds whose catalog could not be
-    read, with the reason."""
+    read, with the reason; `enabled` those that the list was narrowed to, None for all."""
 
     prices: tuple[Price, ...]
     dropped: int
     as_of: float
     left_out: tuple[str, ...] = ()
+    enabled: tuple[str, ...] | None = None
 
     @property
     def clouds(self) -> tuple[str, ...]:
@@ -62,7 +63,13 @@ class PriceList:
 
     def to_json(self, now: float) -> dict[str, Any]:
         """How far the list can be trusted at Unix time `now`; the prices themselves are left out."""
-        return {"as_of": self.as_of, "age_h": round(self.age_h(now), 2), "dropped": self.dropped, "left_out": list(self.left_out)}
+        return {
+            "as_of": self.as_of,
+            "age_h": round(self.age_h(now), 2),
+            "dropped": self.dropped,
+            "left_out": list(self.left_out),
+            "enabled": list(self.enabled) if self.enabled is not None else None,
+        }
 
 
 def sane(rows: Iterable[Price], *, as_of: float, left_out: Sequence[str] = ()) -> PriceList:

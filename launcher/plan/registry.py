@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 
 from launcher.plan.hub_commits import UnresolvedError
+from launcher.plan.registry_login import DOCKER_HUB, Login, login_to
 
 _TIMEOUT_S = 10.0
 _MANIFESTS = ", ".join(
@@ -22,7 +26,9 @@ _MANIFESTS = ", ".join(
     )
 )
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_HUB = "registry-1.docker.io"
+# Registries take no manifest larger than this (OCI Distribution 1.1: at least 4 MiB are to be taken).
+_LARGEST_MANIFEST = 16 << 20
+_CLIENT = "finetune-launcher"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,15 +40,21 @@ class ImageName:
     tag: str
     digest: str
 
+    @property
+    def scheme(self) -> str:
+        """Plain HTTP on this machine alone, as docker has it."""
+        host = urllib.parse.urlsplit(f"//{self.registry}").hostname or ""
+        return "http" if host == "localhost" or host.startswith("127.") or host == "::1" else "https"
+
 
 def parse_image(text: str) -> ImageName:
     """The parts of `ghcr.io/owner/name:tag@sha256:…`. A name without a registry is one of Docker Hub, a name without a tag means `latest`."""
     name, _, digest = text.removeprefix("docker:").partition("@")
     head, slash, rest = name.partition("/")
     if not slash or not ("." in head or ":" in head or head == "localhost"):
-        head, rest = _HUB, name if slash else f"library/{name}"
+        head, rest = DOCKER_HUB, name if slash else f"library/{name}"
     if head in ("docker.io", "index.docker.io"):
-        head, rest = _HUB, rest if "/" in rest else f"library/{rest}"
+        head, rest = DOCKER_HUB, rest if "/" in rest else f"library/{rest}"
     repository, _, tag = rest.partition(":")
     return ImageName(registry=head, repository=repository, tag=tag or ("" if digest else "latest"), digest=digest)
 
@@ -53,56 +65,132 @@ def pinned_name(text: str, digest: str) -> str:
 
 
 class Registry:
-    """Asks registries that anybody may read. `scheme` is https but for tests."""
+    """Asks registries, with the login that this machine has to them and without one. `environment` says where logins are kept."""
 
-    def __init__(self, *, scheme: str = "https") -> None:
-        self._scheme = scheme
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._private: set[str] = set()
 
     def digest(self, image: str) -> str:
         """The digest of what the image's name means now. Raises UnresolvedError."""
         name = parse_image(image)
         if name.digest:
             return name.digest
-        url = f"{self._scheme}://{name.registry}/v2/{name.repository}/manifests/{name.tag}"
         try:
-            answer = self._head(url, token=None)
-            if isinstance(answer, urllib.error.HTTPError):
-                answer = self._head(url, token=self._token(answer, name))
-            if isinstance(answer, urllib.error.HTTPError):
-                raise UnresolvedError("its registry wants a login")
+            challenge = self._unnamed(name)
+            if isinstance(challenge, str):
+                return challenge
+            digest, login = self._named(name, challenge)
+            if login is not None:
+                self._private.add(image)
+            return digest
         except urllib.error.HTTPError as error:
-            raise UnresolvedError("its registry has no such image" if error.code == 404 else f"its registry answers {error.code}") from None
+            raise UnresolvedError(f"its registry answers {error.code}") from None
         except (OSError, ValueError) as error:
             raise UnresolvedError(f"its registry does not answer ({type(error).__name__})") from error
-        if not _DIGEST.fullmatch(answer or ""):
-            raise UnresolvedError("its registry names no digest")
-        return str(answer)
 
-    def _head(self, url: str, *, token: str | None) -> str | urllib.error.HTTPError | None:
-        """The digest in the answer; the error itself where a login is asked for. Raises HTTPError for others."""
-        headers = {"Accept": _MANIFESTS} | ({"Authorization": f"Bearer {token}"} if token else {})
+    def is_private(self, image: str) -> bool:
+        """Whether the digest of this image was told to a login alone."""
+        return image in self._private
+
+    def _unnamed(self, name: ImageName) -> str | Message:
+        """The digest, or what the registry wants to be shown first."""
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD", headers=headers), timeout=_TIMEOUT_S) as answer:  # noqa: S310 - the scheme is ours
-                found: str | None = answer.headers.get("Docker-Content-Digest")
-                return found
+            return _digest_of(name, authorization="")
         except urllib.error.HTTPError as error:
+            if error.code == 404:
+                raise UnresolvedError("its registry has no such image") from None
             if error.code not in (401, 403):
                 raise
-            return error
+            return error.headers
 
-    def _token(self, refused: urllib.error.HTTPError, name: ImageName) -> str:
-        """The token for readers without a name, from where the registry says one is given out. Raises UnresolvedError."""
-        challenge = refused.headers.get("WWW-Authenticate", "")
-        told = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-        realm = told.get("realm", "")
-        if not challenge.lower().startswith("bearer") or urllib.parse.urlsplit(realm).scheme not in ("https", self._scheme):
-            raise UnresolvedError("its registry wants a login")
-        query = {"scope": told.get("scope") or f"repository:{name.repository}:pull"} | (
-            {"service": told["service"]} if "service" in told else {}
-        )
-        with urllib.request.urlopen(f"{realm}?{urllib.parse.urlencode(query)}", timeout=_TIMEOUT_S) as answer:  # noqa: S310 - checked above
-            body: Any = json.loads(answer.read(1 << 20))
-        token = body.get("token") or body.get("access_token") if isinstance(body, dict) else None
-        if not token:
-            raise UnresolvedError("its registry wants a login")
-        return str(token)
+    def _named(self, name: ImageName, challenge: Message) -> tuple[str, Login | None]:
+        """The digest, and the login it was told to, None for what anybody may read: that is asked first, as a login may have ended."""
+        if (digest := self._as(None, name, challenge)) is not None:
+            return digest, None
+        where = "" if name.registry == DOCKER_HUB else f" {name.registry}"
+        try:
+            login = login_to(name.registry, name.repository, self._environment)
+        except UnresolvedError as error:
+            raise UnresolvedError(f"its registry wants a login, and {error}") from None
+        if login is None:
+            raise UnresolvedError(f"its registry has no such image, or wants a login that is not here (`docker login{where}`)")
+        if (digest := self._as(login, name, challenge)) is None:
+            raise UnresolvedError(f"its registry refuses the login of {login.source}")
+        return digest, login
+
+    def _as(self, login: Login | None, name: ImageName, challenge: Message) -> str | None:
+        """The digest as it is told to `login`; None for a refusal."""
+        try:
+            authorization = _authorization(name, challenge, login)
+            return _digest_of(name, authorization=authorization) if authorization else None
+        except urllib.error.HTTPError as error:
+            if error.code not in (401, 403, 404):
+                raise
+            if error.code == 404 and login is not None:
+                raise UnresolvedError("its registry has no such image, or none that this login may read") from None
+        return None
+
+
+def _digest_of(name: ImageName, *, authorization: str) -> str:
+    """Raises HTTPError, and UnresolvedError for an answer that is no image's."""
+    url = f"{name.scheme}://{name.registry}/v2/{name.repository}/manifests/{name.tag}"
+    with _open(url, method="HEAD", authorization=authorization) as answer:
+        digest = answer.headers.get("Docker-Content-Digest")
+    if digest is None:
+        # A registry need not name it; it is the checksum of what it gives.
+        with _open(url, method="GET", authorization=authorization) as answer:
+            content = answer.read(_LARGEST_MANIFEST)
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}" if _is_manifest(content) else ""
+    if not _DIGEST.fullmatch(digest):
+        raise UnresolvedError("its registry names no digest")
+    return str(digest)
+
+
+def _is_manifest(content: bytes) -> bool:
+    try:
+        return "schemaVersion" in json.loads(content)
+    except (ValueError, TypeError):
+        return False
+
+
+def _authorization(name: ImageName, challenge: Message, login: Login | None) -> str:
+    """The header that answers the registry's challenge; empty when it cannot be answered so. Raises HTTPError but for refusals."""
+    asked = challenge.get("WWW-Authenticate", "")
+    told = {key.lower(): value for key, value in re.findall(r'(\w+)="([^"]*)"', asked)}
+    if asked.lower().startswith("basic"):
+        return login.basic if login is not None and login.user else ""
+    realm = told.get("realm", "")
+    # A password is shown to nobody in the clear.
+    if not asked.lower().startswith("bearer") or urllib.parse.urlsplit(realm).scheme not in ("https", name.scheme):
+        return ""
+    try:
+        token = _token(realm, told.get("service", ""), told.get("scope") or f"repository:{name.repository}:pull", login)
+    except urllib.error.HTTPError as error:
+        if error.code not in (400, 401, 403, 404):
+            raise
+        return ""
+    return f"Bearer {token}" if token else ""
+
+
+def _token(realm: str, service: str, scope: str, login: Login | None) -> str:
+    """The token that the registry's own service gives for `scope`: to a name, to an identity token, or to anybody."""
+    asked = {"scope": scope} | ({"service": service} if service else {})
+    if login is not None and login.identity:
+        form = asked | {"grant_type": "refresh_token", "client_id": _CLIENT, "refresh_token": login.identity}
+        request = _open(realm, method="POST", body=urllib.parse.urlencode(form).encode())
+    else:
+        glue = "&" if urllib.parse.urlsplit(realm).query else "?"
+        request = _open(f"{realm}{glue}{urllib.parse.urlencode(asked)}", authorization=login.basic if login is not None else "")
+    with request as answer:
+        body: Any = json.loads(answer.read(1 << 20))
+    token = body.get("token") or body.get("access_token") if isinstance(body, dict) else None
+    return str(token or "")
+
+
+def _open(url: str, *, method: str = "GET", authorization: str = "", body: bytes | None = None) -> Any:
+    request = urllib.request.Request(url, data=body, method=method, headers={"Accept": _MANIFESTS, "User-Agent": _CLIENT})  # noqa: S310 - see `scheme`
+    if authorization:
+        # Not for whoever the registry may send on to.
+        request.add_unredirected_header("Authorization", authorization)
+    return urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310

@@ -24,12 +24,17 @@ def rented_offers(
     config: TrainingConfig, made: Estimate, target: Target, prices: PriceList, lessons: Sequence[Lesson] = (), seen: SeenBy = nothing_seen
 ) -> list[Offer]:
     """The offers for a run estimated as `made` on any of the target's kinds of GPUs."""
-    launch = config.launch
 
     def priced(kind: GpuCount) -> Estimate:
         return _on(config, made, kind, target, lessons)
 
-    wish = Wish(
+    return offers_for(wish_of(config, target), prices, priced, seen=seen)
+
+
+def wish_of(config: TrainingConfig, target: Target) -> Wish:
+    """What the recipe asks of a machine on that target."""
+    launch = config.launch
+    return Wish(
         gpus=target.kinds,
         nodes=target.hardware.nodes,
         image=launch.image is not None,
@@ -41,7 +46,6 @@ def rented_offers(
         storage=launch.storage,
         preemption_h=launch.preemption_h,
     )
-    return offers_for(wish, prices, priced, seen=seen)
 
 
 def chosen(config: TrainingConfig, made: Estimate, target: Target, offers: Sequence[Offer], lessons: Sequence[Lesson]) -> Estimate:

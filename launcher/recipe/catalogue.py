@@ -113,6 +113,6 @@ def _unknown(what: str, name: str, known: tuple[str, ...], *, place: str) -> Pro
         code="unknown-name",
         place=place,
         message=f"there is no {what} '{name}'" + (f": did you mean '{near}'?" if near else ""),
-        fix=f"One of {', '.join(known)}.",
+        fix=f"One of {', '.join(known)}{'; --templates adds a folder of your own' if what == 'family' else ''}.",
         suggestion=near,
     )

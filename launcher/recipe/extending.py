@@ -55,7 +55,9 @@ def _base(document: Document, wanted: Any, chain: list[Path], around: Surroundin
     path = _found(wanted, document, around)
     if path is None:
         raise refused(
-            "missing-file", f"there is no recipe '{wanted}' to extend", "It is looked for beside this file, then in $LAUNCHER_TEMPLATES."
+            "missing-file",
+            f"there is no recipe '{wanted}' to extend",
+            "It is looked for beside this file, then in --templates and in $LAUNCHER_TEMPLATES.",
         )
     if not any(path.is_relative_to(folder.resolve()) for folder in around.inside) or not path.name.endswith(_ENDINGS):
         message = f"'{wanted}' leads out of the recipe's folder, the current one and those of templates"

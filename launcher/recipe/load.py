@@ -32,9 +32,15 @@ class Recipe:
 
 
 def load_recipe(
-    path: Path, *, sets: Sequence[str] = (), variables: Mapping[str, Any] | None = None, target: Mapping[str, Any] | None = None
+    path: Path,
+    *,
+    sets: Sequence[str] = (),
+    variables: Mapping[str, Any] | None = None,
+    target: Mapping[str, Any] | None = None,
+    templates: Path | None = None,
 ) -> Recipe:
-    """The recipe in file `path` with `sets` (`a.b=c`) laid over it. `variables` and the namespace `gpu` (`target`) fill in a template.
+    """The recipe in file `path` with `sets` (`a.b=c`) laid over it. `variables` and the namespace `gpu` (`target`) fill in a template, which may build on
+    others in `templates`, or in the folder that LAUNCHER_TEMPLATES names.
 
     Problems of the recipe are in `checked`. Raises UserError when the file cannot be read or its template cannot be rendered.
     """
@@ -43,27 +49,27 @@ def load_recipe(
     from runtime.config.load import check_document, check_text, read_text
 
     text = read_text(path)
+    folders = template_folders(templates, environment=os.environ)
     if is_template(path, text):
-        folders = template_folders(environment=os.environ)
         text = render_template(text, file=str(path), variables=variables or {}, target=target, folders=folders)
     if not _EXTENDS.search(text):
         return Recipe(path=path, text=text, checked=check_text(text, file=str(path), overrides=sets))
     from runtime.config.document import BrokenYamlError, read
 
     try:
-        document, plugin_folders = _joined(read(text, file=str(path)), variables or {}, target)
+        document, plugin_folders = _joined(read(text, file=str(path)), variables or {}, target, folders)
     except BrokenYamlError as error:
         raise UserError(error.problem) from None
     return Recipe(path=path, text=text, checked=check_document(document, overrides=sets, plugin_folders=plugin_folders))
 
 
-def _joined(document: Document, variables: Mapping[str, Any], target: Mapping[str, Any] | None) -> tuple[Document, tuple[Path, ...]]:
+def _joined(
+    document: Document, variables: Mapping[str, Any], target: Mapping[str, Any] | None, folders: tuple[Path, ...]
+) -> tuple[Document, tuple[Path, ...]]:
     """The document with what it extends below it, and the folders that plugins of all of them are looked for in."""
     from launcher.recipe.extending import Surroundings, extended_document
-    from launcher.recipe.template_folders import template_folders
     from runtime.plugins.loading import search_folders
 
-    folders = template_folders(environment=os.environ)
     inside = (Path(document.file).resolve().parent, Path.cwd(), *folders)
     joined, files = extended_document(document, Surroundings(inside=inside, folders=folders, variables=variables, target=target))
     return joined, tuple(folder for file in (document.file, *map(str, files)) for folder in search_folders(file))
@@ -74,6 +80,7 @@ def options_of(path: Path | None) -> type[TrainingConfig]:
 
     Raises UserError when the file is no YAML, or a plugin of it cannot be loaded; whatever else is wrong with it does not matter.
     """
+    from launcher.recipe.template_folders import template_folders
     from runtime.config.document import BrokenYamlError, read
     from runtime.config.extension import extended
     from runtime.config.load import read_text
@@ -85,7 +92,7 @@ def options_of(path: Path | None) -> type[TrainingConfig]:
         plugin_folders: tuple[Path, ...] = ()
         document = read(read_text(path), file=str(path))
         if document.values.get(KEY) is not None:
-            document, plugin_folders = _joined(document, {}, None)
+            document, plugin_folders = _joined(document, {}, None, template_folders(environment=os.environ))
         model, errors, _ = extended(document, plugin_folders)
     except BrokenYamlError as error:
         raise UserError(error.problem) from None

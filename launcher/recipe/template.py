@@ -64,6 +64,10 @@ def render_template(
         ) from None
     except RecursionError:
         raise UserError(Problem(code="yaml", message="the template builds on itself without end", fix=_OWN_NAME, file=file)) from None
+    except MemoryError:
+        raise UserError(
+            Problem(code="yaml", message="the template builds a text that this machine's memory does not hold", file=file)
+        ) from None
     except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
         raise UserError(Problem(code="yaml", message=f"the template cannot be rendered: {error}", **_place(error, file))) from None
     return rendered

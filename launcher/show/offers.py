@@ -104,6 +104,8 @@ def about_prices(prices: PriceList, now: float) -> str:
     age = prices.age_h(now)
     old = f"{age:.0f} h" if age < 48 else f"{age / 24:.0f} days"
     dropped = f" · {prices.dropped} dropped (the price looked wrong)" if prices.dropped else ""
+    if prices.enabled is not None:
+        return f"prices {old} old{dropped} · of the clouds enabled in SkyPilot: {', '.join(prices.enabled)}"
     missing = f" · no catalog of {_some(prices.left_out)}" if prices.left_out else ""
     return f"prices {old} old{dropped}{missing}"
 

@@ -152,14 +152,14 @@ def _offer_word(offer: Offer) -> LineVerdict:
 
 def _budget(plan: Plan) -> Line:
     caps = []
+    unkept = not plan.target.is_local and not plan.offers
     if plan.max_cost_usd is not None:
-        caps.append(f"cap {dollars(plan.max_cost_usd)}")
+        caps.append(f"cap {dollars(plan.max_cost_usd)}" + (", which nothing keeps without a price" if unkept else ""))
     if plan.max_hours is not None:
         caps.append(f"cap {plan.max_hours:g} h")
     over = any(problem.code == "over-budget" for problem in plan.refusals)
-    return Line(
-        name="budget", verdict="refused" if over else "ok", text=" · ".join(caps) if caps else "no cap; --max-cost and --max-hours set one"
-    )
+    verdict: LineVerdict = "refused" if over else "unknown" if plan.max_cost_usd is not None and unkept else "ok"
+    return Line(name="budget", verdict=verdict, text=" · ".join(caps) if caps else "no cap; --max-cost and --max-hours set one")
 
 
 def _secrets(plan: Plan) -> Line:

@@ -9,6 +9,7 @@ from typing import Any
 
 from launcher.backend.protocol import ACTIVE, RunStatus
 from launcher.state.outputs import final_folder
+from runtime.config.problem import ExitCode
 from runtime.record import RunRecord
 
 _COLOURS = {
@@ -89,6 +90,8 @@ def advice_for(record: RunRecord) -> str:
             return f"its supervisor died; `launcher resume {record.run}` goes on from the newest sealed checkpoint, `launcher stop {record.run}` leaves it stopped"
         case "stopped":
             return f"`launcher resume {record.run}` goes on from the newest sealed checkpoint"
+        case "failed" if record.exit_code == ExitCode.NO_CAPACITY:
+            return f"`launcher resume {record.run}` asks again; a new `launcher up` may allow more: several --gpus, another --region or none, --on-demand"
         case "failed":
             return f"`launcher logs {record.run}` shows why; `launcher resume {record.run}` tries again from the newest sealed checkpoint"
         case "unverified":

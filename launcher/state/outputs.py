@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.checkpoint.layout import CHECKPOINTS, FINAL, step_of
+from runtime.checkpoint.layout import CHECKPOINTS, FINAL, STORED, step_of
 from runtime.checkpoint.manifest import is_sealed
 
 
@@ -32,8 +33,11 @@ def list_checkpoints(output_dir: Path) -> list[CheckpointFolder]:
 
 
 def newest_sealed_step(output_dir: Path) -> int:
-    """Step of the newest sealed checkpoint, -1 when there is none."""
-    return max((checkpoint.step for checkpoint in list_checkpoints(output_dir) if checkpoint.sealed), default=-1)
+    """Step of the newest sealed checkpoint, -1 when there is none. Where several machines hold a part of it each, that is the newest they sealed in the storage."""
+    steps = [checkpoint.step for checkpoint in list_checkpoints(output_dir) if checkpoint.sealed]
+    with suppress(OSError, ValueError):
+        steps.append(int((output_dir / STORED).read_text(encoding="ascii")))
+    return max(steps, default=-1)
 
 
 def final_folder(output_dir: Path) -> Path | None:

@@ -36,6 +36,14 @@ def send_inputs(stored: StoredRun, files: Iterable[tuple[str, Path]]) -> int:
     return sum(file.size for file in index.files.values())
 
 
+def remove_inputs(stored: StoredRun) -> None:
+    """Remove all that was sent, the index first, so that nobody takes what is left for whole."""
+    store = stored.place.store
+    stored.place.patiently(lambda: store.delete(stored.place.key(_INDEX)))
+    for key in [found.key for found in stored.place.patiently(lambda: list(store.list(stored.place.key(f"{INPUTS}/"))))]:
+        stored.place.patiently(lambda key=key: store.delete(key))  # type: ignore[misc]
+
+
 def fetch_inputs(stored: StoredRun, folder: Path) -> int:
     """Bring to `folder` what of the inputs is not there yet; returns how many files came. Raises UserError (exit 7) when one arrives damaged."""
     raw = stored.place.patiently(lambda: stored.json(_INDEX), stored.place.url(INPUTS))

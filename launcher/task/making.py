@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.task.inputs import Input, with_inputs
-from launcher.task.resources import choices_of, has_disks, preemption_h_of, prices_json, prices_of
+from launcher.task.resources import choices_of, has_disks, preemption_h_of, prices_json, prices_of, ranked
 from launcher.task.surroundings import secrets_for, settings_for
 from launcher.task.task import Task, node_config
 
@@ -49,6 +49,8 @@ def make_task(
 
     launch = config.launch
     choices = choices_of(launch, offers)
+    listed = launch.prefer == "listed"
+    best = () if listed else ranked(choices, offers)
     prices = prices_of(choices, offers)
     moved, inputs = with_inputs(config, cwd=cwd)
     there = node_config(moved, run=run)
@@ -64,8 +66,8 @@ def make_task(
     task = Task(
         run=run,
         config_text=dump_yaml(there),
-        choices=choices,
-        ordered=launch.prefer == "listed",
+        choices=best or choices,
+        ordered=listed or bool(best),
         nodes=launch.nodes,
         disk_gb=disk_gb if has_disks(launch) else None,
         image=launch.image,

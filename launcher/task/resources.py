@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _SYSTEM_GB = 60
 _UNKNOWN_GB = 256
 _CLOUDS_WITHOUT_DISKS = ("kubernetes", "slurm", "ssh")
+# A place that is full costs SkyPilot some seconds to find out.
+_MOST_PLACES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +38,8 @@ def choices_of(launch: LaunchConfig, offers: Sequence[Offer] = ()) -> tuple[Choi
     """Every machine the recipe allows: each kind of GPU, interruptible and on demand where the recipe leaves that open and the best offer is interruptible,
     in each region it names.
 
-    SkyPilot takes the cheapest of them that is to be had, so on demand comes into play when there is no interruptible one; with `prefer: listed` it tries
-    them in this order. Raises UserError when the recipe names no GPUs.
+    SkyPilot takes the one with the lowest price an hour that is to be had, so on demand comes into play when there is no interruptible one; with
+    `prefer: listed` it tries them in this order. Raises UserError when the recipe names no GPUs.
     """
     if not launch.kinds:
         raise UserError(
@@ -57,6 +59,27 @@ def choices_of(launch: LaunchConfig, offers: Sequence[Offer] = ()) -> tuple[Choi
     )
 
 
+def ranked(choices: Sequence[Choice], offers: Sequence[Offer]) -> tuple[Choice, ...]:
+    """The choices behind the places of the best offers, to be tried in this order; none where SkyPilot by itself takes the best offer first.
+
+    SkyPilot compares prices an hour. What a run is expected to cost is another thing: a dearer machine is done sooner, or taken away less often.
+    """
+    kinds = {(str(parse_gpus(choice.gpus)), choice.spot): choice.gpus for choice in choices}
+    places = [
+        (Choice(gpus=kinds[kind, offer.spot], infra=f"{offer.cloud}/{offer.region}", spot=offer.spot), offer.usd_per_h)
+        for offer in offers
+        if offer.verdict == "ok" and ((kind := _kind(offer)), offer.spot) in kinds
+    ]
+    if not places or places[0][1] <= min(usd for _, usd in places):
+        return ()
+    return tuple(dict.fromkeys([*[choice for choice, _ in places][:_MOST_PLACES], *choices]))
+
+
+def _kind(offer: Offer) -> str:
+    """The GPUs of one machine, `8×A100`."""
+    return offer.gpus.rpartition(" ")[2]
+
+
 def _infra(cloud: str | None, region: str) -> str:
     """SkyPilot's `cloud/region`; a region may bring its cloud along where the recipe names none."""
     if cloud is None:
@@ -72,7 +95,7 @@ def prices_of(choices: Sequence[Choice], offers: Sequence[Offer]) -> dict[str, f
     allowed = {(str(parse_gpus(choice.gpus)), choice.spot) for choice in choices}
     found: dict[str, float] = {}
     for offer in offers:
-        if (offer.gpus.rpartition(" ")[2], offer.spot) in allowed:
+        if (_kind(offer), offer.spot) in allowed:
             for place in (f"{offer.cloud}/{offer.region}", offer.cloud, ""):
                 found[place] = max(found.get(place, 0.0), offer.usd_per_h)
     return found
@@ -114,7 +137,7 @@ def preemption_h_of(choices: Sequence[Choice], offers: Sequence[Offer]) -> float
     if not any(choice.spot for choice in choices):
         return None
     allowed = {str(parse_gpus(choice.gpus)) for choice in choices if choice.spot}
-    risks = [offer.risk for offer in offers if offer.spot and offer.risk is not None and offer.gpus.rpartition(" ")[2] in allowed]
+    risks = [offer.risk for offer in offers if offer.spot and offer.risk is not None and _kind(offer) in allowed]
     return min((risk.hours_between.value for risk in risks), default=None)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import xxhash
 
 from runtime.checkpoint.bandwidth import Bandwidth, Unlimited
+from runtime.checkpoint.body import Body
 from runtime.checkpoint.busy import unavailable
 from runtime.checkpoint.checksum import Digest
 from runtime.checkpoint.jitter import keep_random_state
@@ -80,8 +81,8 @@ class _Azure:
             stream = self._container.get_blob_client(head.name).download_blob(
                 offset=offset, length=count, etag=head.version, match_condition=self._same, max_concurrency=1
             )
-            content: bytes = stream.readall()
-        yield content
+            # Piece by piece: all at once, the library holds it twice.
+            yield from stream.chunks()
 
     def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
         condition = {"etag": replaces, "match_condition": self._same} if replaces is not None else {}
@@ -95,16 +96,16 @@ class _Azure:
         size = source.stat().st_size
         there = self._staged(blob) if size > PART_BYTES else frozenset()
 
-        def stage(block: str, content: bytes) -> None:
+        def stage(block: str, content: memoryview) -> None:
             parts.bandwidth.take(len(content))
             with self._explained(name):
-                blob.stage_block(b64encode(block.encode()).decode(), content, length=len(content))
+                blob.stage_block(b64encode(block.encode()).decode(), Body(content), length=len(content))
 
         def put(number: int, content: memoryview) -> Any:
             # The name tells the content, so what a cut-off upload has staged is known again.
             block = f"{number:06d}-{xxhash.xxh3_128_hexdigest(content)}"
             if content and block not in there:
-                again(lambda: stage(block, bytes(content)))
+                again(lambda: stage(block, content))
             return self._block(block_id=b64encode(block.encode()).decode()) if content else None
 
         digest, blocks = parts.send(source, size, put)

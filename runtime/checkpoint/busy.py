@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -12,6 +13,8 @@ from tenacity.wait import wait_base
 
 # A proxy that asks for hours is wrong more often than right; after so long the store is asked again whatever it said.
 LONGEST_PAUSE_S = 900.0
+# IETF draft "RateLimit header fields for HTTP" as the Hugging Face Hub sends it: `"api";r=0;t=55`, requests left and seconds to more of them.
+_USED_UP = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)")
 
 
 class BusyError(ConnectionError):
@@ -29,12 +32,14 @@ def unavailable(message: str, headers: Mapping[str, str]) -> ConnectionError:
 
 
 def asked_pause_s(headers: Mapping[str, str]) -> float:
-    """Seconds that `Retry-After` asks for, 0 when it asks for none or cannot be read; never more than LONGEST_PAUSE_S.
+    """Seconds that `Retry-After` asks for, or those until a used-up `RateLimit` begins anew; 0 when neither does or can be read; never more than LONGEST_PAUSE_S.
 
     A moment is counted from the answer's own `Date`, so that this machine's clock does not matter.
     """
     lowered = {str(name).lower(): str(value) for name, value in headers.items()}
     text = lowered.get("retry-after", "").strip()
+    if not text and (used_up := _USED_UP.search(lowered.get("ratelimit", ""))):
+        text = used_up[1]
     try:
         seconds = float(text)
     except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,13 +20,13 @@ class _Change:
 
 
 class Commits:
-    """Makes commits by `commit(operations)`.
+    """Makes commits by `commit(operations, again)`; `again`: an earlier commit of the same failed, or only its answer was lost.
 
     A thread that has a change ready waits for those that have announced theirs (`coming`), and one of them commits for all: so the files of a
     checkpoint, sent side by side, are one commit however long each took. A commit that fails has failed for everyone in it.
     """
 
-    def __init__(self, commit: Callable[[list[Any]], None]) -> None:
+    def __init__(self, commit: Callable[[list[Any], bool], None]) -> None:
         self._commit = commit
         self._changed = threading.Condition()
         self._coming = 0
@@ -55,8 +56,9 @@ class Commits:
             self._busy = True
             together, self._ready = self._ready, []
         error: BaseException | None = None
+        tries = itertools.count()
         try:
-            again(lambda: self._all(together))
+            again(lambda: self._all(together, anew=next(tries) > 0))
         except BaseException as failure:  # noqa: BLE001  handed to every thread whose change it was
             error = failure
         with self._changed:
@@ -66,11 +68,11 @@ class Commits:
             self._changed.notify_all()
         return self._end(change)
 
-    def _all(self, together: list[_Change]) -> None:
+    def _all(self, together: list[_Change], *, anew: bool) -> None:
         # Of two changes of one file, the later one holds.
         by_path = {one.operation.path_in_repo: one.operation for one in together}
         try:
-            self._commit(list(by_path.values()))
+            self._commit(list(by_path.values()), anew)
         except FileExistsError as error:
             # No condition was set: the Hub is busy with another commit of this repository.
             raise ConnectionError(*error.args) from error

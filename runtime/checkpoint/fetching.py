@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from runtime.checkpoint.checksum import THREADS
@@ -15,19 +16,20 @@ from runtime.checkpoint.stored import RunStore, file_key
 from runtime.config.problem import ExitCode, Problem, UserError
 
 
-def copy_sealed(source: Path | RunStore, manifest: Manifest, into: Path) -> Manifest:
+def copy_sealed(source: Path | RunStore, manifest: Manifest, into: Path, *, near: Path | None = None) -> Manifest:
     """The manifest of `into`, now a sealed copy of the checkpoint `manifest` that is in the folder or store `source`.
 
     Several files are copied at once and every byte is summed as it arrives; the folder appears only when all of them match. A folder there that
-    holds the same content is taken as it is, one that does not verify is replaced. Raises UserError: `missing-file`, `wrong-size`,
+    holds the same content is taken as it is, one that does not verify is replaced. A file that the folder `near` on this disk has too is copied from there.
+    Raises UserError: `missing-file`, `wrong-size`,
     `wrong-checksum` when the source is damaged, `already-sealed` when another checkpoint is there, `store-unreachable`, and the disk's codes.
     """
     local = manifest.model_copy(update={"files": tuple(file.model_copy(update={"key": None}) for file in manifest.files)})
-    if _holds(into, local):
+    if holds(into, local):
         return local
     with open_staging(into.parent, needed_bytes=local.total_bytes) as staging:
         with explained(into.parent, needed=local.total_bytes), ThreadPoolExecutor(THREADS, thread_name_prefix="fetch") as pool:
-            results = pool.map(lambda file: _copy(source, manifest, file, staging), manifest.files)
+            results = pool.map(lambda file: _copy(source, manifest, file, staging, near), manifest.files)
             problems = [problem for problem in results if problem is not None]
         if problems:
             raise UserError(problems, exit_code=ExitCode.NOT_VERIFIED)
@@ -36,7 +38,8 @@ def copy_sealed(source: Path | RunStore, manifest: Manifest, into: Path) -> Mani
     return local
 
 
-def _holds(folder: Path, manifest: Manifest) -> bool:
+def holds(folder: Path, manifest: Manifest) -> bool:
+    """Whether `folder` is sealed with the content of `manifest` and verifies, every byte read."""
     try:
         present = read_manifest(folder)
     except UserError:
@@ -44,10 +47,12 @@ def _holds(folder: Path, manifest: Manifest) -> bool:
     return present.same_content(manifest) and all(problem.code == "extra-file" for problem in verify(folder, present))
 
 
-def _copy(source: Path | RunStore, manifest: Manifest, file: ManifestFile, staging: Path) -> Problem | None:
+def _copy(source: Path | RunStore, manifest: Manifest, file: ManifestFile, staging: Path, near: Path | None) -> Problem | None:
     """Copies one file; returns what is wrong with it at the source."""
     target = staging / file.path
     make_folder(target.parent)
+    if near is not None and _copy_near(near / file.path, target, file):
+        return None
     address = str(source / file.path) if isinstance(source, Path) else source.store.url(file_key(source, manifest, file))
 
     def once() -> Problem | None:
@@ -64,3 +69,13 @@ def _copy(source: Path | RunStore, manifest: Manifest, file: ManifestFile, stagi
         return ask() and ask()
     except FileNotFoundError:
         return Problem(code="missing-file", message=f"{file.path} is missing", place=address)
+
+
+def _copy_near(source: Path, target: Path, file: ManifestFile) -> bool:
+    """Whether `target` holds the file now, from `source`, which may be anything or nothing."""
+    # Where it is this disk that refuses to be written, the copy from the source says so.
+    with suppress(OSError):
+        if source.stat().st_size == file.size and difference(file, copy_durably(source, target), str(source)) is None:
+            return True
+    target.unlink(missing_ok=True)
+    return False

@@ -24,6 +24,7 @@ from runtime.checkpoint.commits import Commits
 from runtime.checkpoint.objects import READ_S, Head, ObjectStore, ReplacedError, again
 from runtime.checkpoint.parts import PART_BYTES, Parts, sum_file
 from runtime.checkpoint.refusal import missing_bucket, no_credentials, no_permission, package_missing, public_repository, refused
+from runtime.checkpoint.renewal import Renewal
 from runtime.checkpoint.store import Capabilities
 from runtime.config.problem import UserError
 from runtime.config.storage import Address
@@ -58,12 +59,15 @@ class _Hub:
             raise package_missing(address, error, "huggingface_hub") from error
         self.address = address
         self._endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
-        self._token = get_token()
-        if not self._token:
+        self._token: str | None = None
+        self._api: Any = None
+        self._client: Callable[[str], Any] = lambda token: HfApi(endpoint=self._endpoint, token=token, library_name="finetune-launcher")
+        self._find_token = get_token
+        self._renewal = Renewal(self._replace_token)
+        if not self._replace_token():
             raise no_credentials(address, "the environment has none")
-        self._api: Any = HfApi(endpoint=self._endpoint, token=self._token, library_name="finetune-launcher")
         self._where: dict[str, Any] = {"repo_id": address.bucket, "repo_type": "model", "revision": address.revision or "main"}
-        self._commits = Commits(self._commit)
+        self._commits = Commits(lambda operations, again: self._commit(self._left_to_do(operations) if again else operations))
         # Writers of one process need not be refused by the Hub to wait for one another.
         self._conditional = threading.Lock()
         self._ready = False
@@ -160,16 +164,7 @@ class _Hub:
         """Nothing: what no commit names is seen by nobody and is the Hub's to clear away."""
 
     def list(self, prefix: str) -> Iterator[Head]:
-        from huggingface_hub.errors import EntryNotFoundError
-        from huggingface_hub.hf_api import RepoFile
-
-        with self._explained("", reading=True):
-            try:
-                where = self._where | {"revision": self._newest(), "path_in_repo": prefix.rstrip("/") or None}
-                entries = [entry for entry in self._api.list_repo_tree(**where, recursive=True) if isinstance(entry, RepoFile)]
-            except EntryNotFoundError:
-                entries = []
-        for entry in sorted(entries, key=lambda entry: str(entry.path)):
+        for entry in sorted(again(lambda: self._entries(prefix)), key=lambda entry: str(entry.path)):
             if entry.path != _NOT_OURS and entry.path.startswith(prefix):
                 yield Head(name=entry.path, size=entry.size)
 
@@ -185,6 +180,14 @@ class _Hub:
         del name
         return True
 
+    def _replace_token(self) -> bool:
+        """Whether there is another token than the one in use, by `hf auth login` say; it is used from now on."""
+        token = self._find_token()
+        if not token or token == self._token:
+            return False
+        self._token, self._api = token, self._client(token)
+        return True
+
     def _newest(self) -> str:
         """The newest commit. A repository that is not there is made: a run looks for its checkpoints before it writes the first."""
         from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
@@ -197,6 +200,17 @@ class _Hub:
         except (RepositoryNotFoundError, RevisionNotFoundError):
             self.make_ready()
             return ask()
+
+    def _entries(self, prefix: str) -> list[Any]:
+        from huggingface_hub.errors import EntryNotFoundError
+        from huggingface_hub.hf_api import RepoFile
+
+        with self._explained("", reading=True):
+            try:
+                where = self._where | {"revision": self._newest(), "path_in_repo": prefix.rstrip("/") or None}
+                return [entry for entry in self._api.list_repo_tree(**where, recursive=True) if isinstance(entry, RepoFile)]
+            except EntryNotFoundError:
+                return []
 
     def _head_at(self, name: str, commit: str) -> Head | None:
         where = self._where | {"revision": commit}
@@ -211,8 +225,18 @@ class _Hub:
         with self._explained(name):
             self._api.preupload_lfs_files(additions=[addition], free_memory=False, **self._where)
 
+    def _left_to_do(self, operations: Sequence[Any]) -> Sequence[Any]:
+        """`operations` without the deletions that have been done: the Hub refuses a commit that deletes what is not there."""
+        from huggingface_hub import CommitOperationDelete
+
+        gone = [operation for operation in operations if isinstance(operation, CommitOperationDelete)]
+        gone = [operation for operation in gone if self.head(operation.path_in_repo) is None]
+        return [operation for operation in operations if operation not in gone]
+
     def _commit(self, operations: Sequence[Any], parent: str | None = None) -> None:
-        """One commit. Raises FileExistsError when another one came before it and after `parent`."""
+        """One commit, none without operations. Raises FileExistsError when another one came before it and after `parent`."""
+        if not operations:
+            return
         first = operations[0].path_in_repo
         title = first if len(operations) == 1 else f"{first} and {len(operations) - 1} more"
         with self._explained(first):
@@ -250,6 +274,8 @@ class _Hub:
             return FileNotFoundError(f"{url} is missing") if reading else ConnectionError(f"{url}: 404")
         if status in (409, 412):
             return FileExistsError(f"{url}: another commit came first")
+        if status == 401 and self._renewal.found():
+            return ConnectionError(f"{url}: 401, and there is a new token by now")
         if status == 401:
             return no_credentials(self.address, "the Hub does not accept the token (401)")
         if status in (402, 403):

@@ -8,8 +8,13 @@ CHECKPOINTS = "checkpoints"
 FINAL = "final"
 MERGED = "final/merged"
 WEIGHTS = "weights"
+PORTIONS = "portions"
+"""What one machine holds of checkpoints that several write, a folder a step; nowhere but on its disk, and no checkpoint by itself."""
 MANIFEST = "manifest.json"
 LEASE = "lease.json"
+
+STORED = "portions/stored"
+"""Where the head of several machines notes the newest step that was sealed of all their portions, in the store."""
 
 _STEP_FOLDER = re.compile(r"step-(\d{8,})")
 

@@ -79,6 +79,8 @@ class Lease:
 
     Where the store replaces conditionally, one of two that write at once is told and looks again. Elsewhere the later write stays, and the one that
     should have won writes again at its next `hold`; until then both believe to hold it, which the seal allows.
+
+    What was seen is believed for `look_s` seconds: a checkpoint of thousands of files would else ask as often.
     """
 
     def __init__(
@@ -88,16 +90,19 @@ class Lease:
         attempt: int,
         writer: str | None = None,
         ttl_s: float = TTL_S,
+        look_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._place = place
         self._attempt = attempt
         self._writer = writer or f"{this_owner()}-{secrets.token_hex(4)}"
         self._ttl_s = ttl_s
+        self._look_s = look_s
         self._clock = clock
         self._key = place.key(LEASE)
         self._term: int | None = None
         self._written = 0.0
+        self._seen_at: float | None = None
         self._fenced: FencedError | None = None
         self._lock = threading.Lock()
 
@@ -114,9 +119,13 @@ class Lease:
         with self._lock:
             if self._fenced is not None:
                 raise self._fenced
+            if self._seen_at is not None and self._clock() - self._seen_at < self._look_s:
+                return
             for _ in range(_ROUNDS):
+                began = self._clock()
                 seen = self._look()
                 mine = self._own(seen)
+                self._seen_at = began if mine is not None else None
                 if mine is not None and self._term is not None and self._clock() - self._written < self.renew_s:
                     return
                 wanted = self._claim(seen) if mine is None else mine.model_copy(update={"beat": mine.beat + 1})

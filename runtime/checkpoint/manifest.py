@@ -21,7 +21,7 @@ from runtime.checkpoint.layout import MANIFEST
 from runtime.checkpoint.tree import list_tree
 from runtime.config.problem import ExitCode, Problem, UserError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # A thousand shards make about 200 KB; anything far beyond is not a manifest and is not read into memory.
 MAX_MANIFEST_BYTES = 64 << 20
 
@@ -53,8 +53,9 @@ def _without_infinities(value: JsonValue) -> JsonValue:
     return value
 
 
-Kind = Literal["checkpoint", "final", "merged", "weights"]
-"""A step of training, the trained model, that model with its adapter merged in, or the weights alone of a run that had no time for more."""
+Kind = Literal["checkpoint", "final", "merged", "weights", "portion"]
+"""A step of training, the trained model, that model with its adapter merged in, the weights alone of a run that had no time for more; or what one of
+several machines holds of a step, which is no checkpoint without the portions of the others."""
 RelativePath = Annotated[str, AfterValidator(check_relative)]
 Fact = Annotated[JsonValue, AfterValidator(_without_infinities)]
 
@@ -66,7 +67,7 @@ class ManifestFile(BaseModel):
 
     path: RelativePath = Field(description="Where it belongs inside the checkpoint's folder.")
     size: int = Field(ge=0, description="Bytes.")
-    checksum: str = Field(pattern=r"^xxh3_128:[0-9a-f]{32}$")
+    checksum: str = Field(pattern=r"^xxh3_128(_8m)?:[0-9a-f]{32}$")
     key: RelativePath | None = Field(
         default=None, description="In a store: the object that holds it, below the run's prefix. Unset in a local folder."
     )
@@ -77,7 +78,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     kind: Kind = "checkpoint"
     run: str = ""
     step: int = Field(ge=0, description="Optimizer steps behind these weights.")
@@ -125,7 +126,7 @@ class Manifest(BaseModel):
 
 
 def parse_manifest(content: bytes, *, place: str) -> Manifest:
-    """The manifest in `content`. Raises UserError (`newer-format`, `bad-manifest`) naming `place`."""
+    """The manifest in `content`. Raises UserError (`newer-format`, `older-format`, `bad-manifest`) naming `place`."""
     try:
         document: Any = json.loads(content.decode("utf-8"))
         if not isinstance(document, dict):
@@ -135,13 +136,14 @@ def parse_manifest(content: bytes, *, place: str) -> Manifest:
         if _seal_text(body) != content:
             raise ValueError("its content does not match its own checksum: it was cut off or changed after sealing")
         version = document.get("format_version")
-        if isinstance(version, int) and version > FORMAT_VERSION:
+        if isinstance(version, int) and version != FORMAT_VERSION:
+            newer = version > FORMAT_VERSION
             raise UserError(
                 Problem(
-                    code="newer-format",
-                    message=f"this checkpoint has manifest format {version}; this version of finetune-launcher reads up to {FORMAT_VERSION}",
+                    code="newer-format" if newer else "older-format",
+                    message=f"this checkpoint has manifest format {version}; this version of finetune-launcher reads {FORMAT_VERSION}",
                     place=place,
-                    fix="pip install --upgrade finetune-launcher",
+                    fix="pip install --upgrade finetune-launcher" if newer else "go on with the version of finetune-launcher that wrote it",
                 )
             )
         return Manifest.model_validate(body)

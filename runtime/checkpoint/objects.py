@@ -19,9 +19,10 @@ from runtime.checkpoint.checksum import Digest
 from runtime.checkpoint.disk import disk_error
 from runtime.checkpoint.jitter import Jitter
 from runtime.checkpoint.manifest import check_relative
-from runtime.checkpoint.parts import Parts, Write
+from runtime.checkpoint.parts import PART_BYTES, Parts
 from runtime.checkpoint.patience import passes
 from runtime.checkpoint.refusal import is_plain_refusal
+from runtime.checkpoint.span import Write, span_bytes
 from runtime.checkpoint.store import Capabilities, Stat
 from runtime.config.problem import UserError
 from runtime.config.storage import Address
@@ -67,7 +68,7 @@ class Service(Protocol):
     parallel: str
     """For the names of threads."""
     span_bytes: int
-    """How much one request for a file that goes to the disk asks for."""
+    """The least that one request for a file that goes to the disk asks for, whole leaves of its checksum."""
 
     def head(self, name: str) -> Head | None:
         """One object, None when it is missing."""
@@ -139,14 +140,14 @@ class ObjectStore:
             return copied
         checksums = self.capabilities.checksums
         try:
+            if (sent := self._sent_before(name, source)) is not None:
+                return sent
             digest, expected = self._service.send(name, source, self._parts, checksums=checksums)
         except (FileNotFoundError, FileExistsError, ConnectionError, TimeoutError):
             raise
         except OSError as error:
             raise disk_error(error, source) from error
-        head = again(lambda: self._service.head(name))
-        if head is None:
-            raise ConnectionError(f"{self.url(key)} was sent and is not there")
+        head = again(lambda: self._arrived(key))
         known = expected is not None and head.checksum is not None
         if head.size != digest.size or (known and head.checksum != expected):
             self._service.delete(name)
@@ -169,7 +170,8 @@ class ObjectStore:
         with target.open("x+b", buffering=0) as stream:
             for left in reversed(range(_ATTEMPTS)):
                 try:
-                    return self._parts.place(stream.fileno(), head.size, self._service.span_bytes, partial(self._span, head))
+                    step = span_bytes(head.size, self._service.span_bytes)
+                    return self._parts.place(stream.fileno(), head.size, step, partial(self._span, head))
                 except ReplacedError:
                     if not left:
                         raise
@@ -247,6 +249,23 @@ class ObjectStore:
         if made is None or made.size != digest.size or (expected is not None and made.checksum not in (None, expected)):
             return None
         return Digest(size=digest.size, checksum=digest.checksum, confirmed=expected is not None and made.checksum is not None, copied=True)
+
+    def _sent_before(self, name: str, source: Path) -> Digest | None:
+        """The digest of a big file that is there already, by the store's own sum: an earlier call has sent it, and it or its process ended before it knew."""
+        size, can = source.stat().st_size, self.capabilities
+        # Where changes are commits, what is there is known by its content anyhow.
+        head = again(lambda: self._service.head(name)) if size > PART_BYTES and can.checksums and not can.commits else None
+        if head is None or head.size != size or head.checksum is None:
+            return None
+        digest, expected = self._service.sums(source, checksums=True)
+        return Digest(size=digest.size, checksum=digest.checksum, confirmed=True, copied=True) if head.checksum == expected else None
+
+    def _arrived(self, key: str) -> Head:
+        """What is told of an object that was written just now, which some stores do not know of at once."""
+        head = self._service.head(self._name(key))
+        if head is None:
+            raise ConnectionError(f"{self.url(key)} was sent and is not there")
+        return head
 
     def _name(self, key: str) -> str:
         if check_relative(key).split("/")[0] == _PROBE:

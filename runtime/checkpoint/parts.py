@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from runtime.checkpoint.bandwidth import Bandwidth
-from runtime.checkpoint.checksum import CHUNK_BYTES, Digest, Hasher
+from runtime.checkpoint.checksum import CHUNK_BYTES, LEAF_BYTES, Digest, Hasher
+from runtime.checkpoint.span import Span, Write
 
 Result = TypeVar("Result")
-Write = Callable[[int, bytes], None]
 
 PART_BYTES = 8 << 20
 # Parts that are in memory at once, of all the objects of one store together: 64 MiB, or 128 where parts are sent in the larger size.
 SLOTS = 8
 # S3 allows 10,000 parts and Azure 50,000 blocks an object.
 _MOST_PARTS = 9_000
-# So much of a file that arrives is left to the disk's cache before it is flushed: the disk writes while the rest arrives.
-_FLUSH_BYTES = 128 << 20
+# So much of a file that arrives is left to the disk's cache before it is flushed, and how often that is looked at, seconds.
+_FLUSH_BYTES = 64 << 20
+_LOOK_S = 0.05
 
 
 def part_bytes(size: int, least: int = PART_BYTES) -> int:
@@ -99,37 +100,32 @@ class Parts:
                 self._slots.release()
 
     def place(self, descriptor: int, size: int, step: int, get: Callable[[int, int, Write], None]) -> Digest:
-        """Writes the `size` bytes of an object into the open file `descriptor`, `step` bytes at a time and several such spans at once.
+        """Writes the `size` bytes of an object into the open file `descriptor`, `step` bytes (whole leaves) at a time and several such spans at once.
 
-        Returns the digest of what the file holds, which is on the disk then: the spans are read back in order, from the disk's cache as a rule.
-        `get(offset, count, write)` gives what it fetches to `write(offset, piece)`. Raises what it raised, OSError from the disk; nothing is under way
-        any more then.
+        Returns the digest of what was written, which is on the disk then. `get(offset, count, write)` gives what it fetches to `write(offset, piece)`.
+        Raises what it raised, OSError from the disk; nothing is under way any more then.
         """
-
-        def write(offset: int, piece: bytes) -> None:
-            left = memoryview(piece)
-            while left:
-                count = os.pwrite(descriptor, left, offset)
-                left, offset = left[count:], offset + count
-
-        hasher, buffer, flushed = Hasher(), memoryview(bytearray(CHUNK_BYTES)), 0
-        offsets = range(0, size, step)
-        under_way = [self._pool.submit(get, offset, min(step, size - offset), write) for offset in offsets]
+        if step % LEAF_BYTES:
+            raise ValueError(f"spans of {step:,} bytes are no whole leaves")
+        spans = [Span(descriptor, offset, min(step, size - offset)) for offset in range(0, size, step)]
+        under_way = [self._pool.submit(span.place, get) for span in spans]
+        whole, flushed, left = Hasher(), 0, set(under_way)
         try:
-            for start, future in zip(offsets, under_way, strict=True):
-                future.result()
-                offset, end = start, min(start + step, size)
-                while offset < end and (count := os.preadv(descriptor, [buffer[: end - offset]], offset)):
-                    hasher.update(buffer[:count])
-                    offset += count
-                if end - flushed >= _FLUSH_BYTES:
+            while left:
+                done, left = wait(left, timeout=_LOOK_S)
+                for future in done:
+                    future.result()
+                # The disk writes while the rest arrives.
+                if (arrived := sum(span.hasher.size for span in spans)) - flushed >= _FLUSH_BYTES:
                     os.fdatasync(descriptor)
-                    flushed = end
+                    flushed = arrived
+            for span in spans:
+                whole.join(span.hasher)
             os.fsync(descriptor)
         except BaseException:
             _call_off(under_way)
             raise
-        return hasher.digest()
+        return whole.digest()
 
     def _take(self, size: int) -> bytearray:
         self._slots.acquire()

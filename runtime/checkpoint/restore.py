@@ -84,27 +84,33 @@ def survey(places: Sequence[Place], *, deep: bool = True, config_hash: str | Non
 
 
 def restore_newest(
-    places: Sequence[Place], checkpoints: Path, *, config_hash: str | None = None, on_mismatch: OnMismatch = "warn"
+    places: Sequence[Place],
+    checkpoints: Path,
+    *,
+    near: Path | None = None,
+    config_hash: str | None = None,
+    on_mismatch: OnMismatch = "warn",
 ) -> Survey:
     """As `survey`, with the checkpoint brought to this machine: its `folder` is sealed, in `checkpoints` or in a local place.
 
-    What a store holds is read once, and verified while it is copied; a copy that does not verify is walked back past like any broken checkpoint.
+    What a store holds is read once, and verified while it is copied; files that a folder of that step below `near` has are copied from there. A copy that does not verify is walked back past like any broken checkpoint.
     """
 
     def bring(found: Found) -> Found:
         checked = _check_config(found, config_hash, on_mismatch)
         if checked.folder is None:
-            fetch(checked, checkpoints / step_folder(checked.step))
+            here = None if near is None else near / step_folder(checked.step)
+            fetch(checked, checkpoints / step_folder(checked.step), near=here)
             return replace(checked, place=checkpoints, origin=_name(checked.place))
         return checked
 
     return _walk(places, lambda place: isinstance(place, Path), bring)
 
 
-def fetch(found: Found, into: Path) -> Manifest:
-    """The manifest of `into`, now a sealed local copy of `found`. Raises as `copy_sealed`."""
+def fetch(found: Found, into: Path, *, near: Path | None = None) -> Manifest:
+    """The manifest of `into`, now a sealed local copy of `found`. As `copy_sealed`."""
     source = found.folder if found.folder is not None else found.place
-    return copy_sealed(source, found.manifest, into)
+    return copy_sealed(source, found.manifest, into, near=near)
 
 
 def _walk(places: Sequence[Place], deep: Callable[[Place], bool], accept: Callable[[Found], Found]) -> Survey:

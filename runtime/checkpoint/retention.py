@@ -40,20 +40,24 @@ def superfluous(steps: Iterable[int], keep: Keep) -> tuple[int, ...]:
     return tuple(step for step in ordered if step not in recent and step not in keep.best and not (keep.every and step % keep.every == 0))
 
 
-def prune(checkpoints: Path, keep: Keep, *, protected: Collection[Path] = (), sealed: int | None = None) -> tuple[Path, ...]:
-    """Delete the sealed checkpoints in `checkpoints` that `keep` does not keep; returns those deleted, oldest first.
+def prune(
+    checkpoints: Path, keep: Keep, *, beside: Path | None = None, protected: Collection[Path] = (), sealed: int | None = None
+) -> tuple[Path, ...]:
+    """Delete the sealed checkpoints in `checkpoints` that `keep` does not keep; returns those deleted, oldest first. The steps of a second folder
+    `beside` it count along, and go alike.
 
     Only folders whose files are all there in their sizes count, so a broken newest one never costs the last good one. Broken ones are left for
     people to look at. `protected` folders (being uploaded, being read) stay. Steps beyond `sealed`, which the caller has just sealed, neither count nor
     go: a resume passed over them because they are broken, which their sizes need not show. Raises UserError when the disk refuses.
     """
     guarded = {path.absolute() for path in protected}
-    whole = {step: folder for step, folder in _step_folders(checkpoints) if (sealed is None or step <= sealed) and _is_whole(folder)}
+    there = [found for place in (checkpoints, beside) if place is not None for found in _step_folders(place)]
+    whole = [(step, folder) for step, folder in there if (sealed is None or step <= sealed) and _is_whole(folder)]
     removed: list[Path] = []
-    for step in superfluous(whole, keep):
-        if whole[step].absolute() not in guarded:
-            discard(whole[step])
-            removed.append(whole[step])
+    for doomed in superfluous((step for step, _ in whole), keep):
+        for folder in (folder for step, folder in whole if step == doomed and folder.absolute() not in guarded):
+            discard(folder)
+            removed.append(folder)
     return tuple(removed)
 
 
@@ -70,14 +74,21 @@ def discard(folder: Path) -> None:
 
 
 def prune_stored(
-    place: RunStore, keep: Keep, *, attempt: int, sealed: int | None = None, guard: Callable[[], None] = lambda: None
+    place: RunStore,
+    keep: Keep,
+    *,
+    attempt: int,
+    writer: str | None = None,
+    sealed: int | None = None,
+    guard: Callable[[], None] = lambda: None,
 ) -> tuple[int, ...]:
     """Delete from a store the checkpoints that `keep` does not keep, and what dead attempts left below them; returns the steps deleted.
 
     Only steps up to `sealed`, which the caller has just sealed, are counted and deleted: a newer one is another writer's, or was passed over as broken
     when this run was resumed, and may not cost the one that is known to be good. A checkpoint's manifest goes first, so a kill in between leaves objects
     that nothing names and that a later attempt removes. An object that a remaining manifest names stays, wherever it is. Left-over objects are removed
-    only below the newest sealed step and only when an attempt before `attempt` wrote them: a writer that still lives may be about to name its own.
+    only below the newest sealed step and only when an attempt before `attempt` wrote them, or this very `writer`, the beginning of the names it uses, who
+    has given up what it has not sealed by now: another writer that still lives may be about to name its own.
     `guard` is called before each deletion and raises when this writer may go on no more. Raises OSError, UserError from the store, and what `guard`
     raises.
     """
@@ -97,11 +108,13 @@ def prune_stored(
     named = {step: {file_key(place, manifest, file) for file in manifest.files} for step, manifest in manifests.items()}
     kept = {key for step in named.keys() - set(doomed) for key in named[step]} | set(keys.values())
     unnamed = {key for step in doomed for key in named[step] & sizes.keys()}
-    newest = max(whole, default=0)
+    newest, unread = max(whole, default=0), keys.keys() - manifests.keys()
     for key in sizes:
         folder, _, rest = key.removeprefix(prefix).partition("/")
         below, owner = step_of(folder), rest.partition("-")[0]
-        if below is not None and below < newest and owner.isdecimal() and int(owner) < attempt:
+        # What a manifest names that could not be read, or only not now, is not known to be left over.
+        given_up = (owner.isdecimal() and int(owner) < attempt) or (writer is not None and rest.startswith(f"{writer}-"))
+        if below is not None and below < newest and below not in unread and given_up:
             unnamed.add(key)
 
     def delete(key: str) -> None:

@@ -14,7 +14,7 @@ from runtime.checkpoint.busy import unavailable
 from runtime.checkpoint.checksum import Digest
 from runtime.checkpoint.crc import Crc64, written
 from runtime.checkpoint.jitter import keep_random_state
-from runtime.checkpoint.multipart import LEAST_BYTES, Multipart
+from runtime.checkpoint.multipart import LEAST_BYTES, Multipart, UploadGoneError
 from runtime.checkpoint.objects import CONNECT_S, READ_S, Head, ObjectStore, ReplacedError, again
 from runtime.checkpoint.parts import SLOTS, Parts, sum_file
 from runtime.checkpoint.refusal import (
@@ -26,6 +26,7 @@ from runtime.checkpoint.refusal import (
     package_missing,
     refused,
 )
+from runtime.checkpoint.renewal import Renewal
 from runtime.config.problem import UserError
 from runtime.config.storage import Address
 
@@ -36,10 +37,10 @@ _REJECTED_KEYS = frozenset(
 _BAD_BODY = frozenset({"BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest", "XAmzContentSHA256Mismatch"})
 # The most that one request may copy is 5 GB; smaller pieces are copied beside each other and end within a request's time.
 _COPY_BYTES = 1 << 30
-# Of a file: to make a request takes the library some milliseconds of the processor, and what arrives does not wait in memory.
+# Of a file: what arrives does not wait in memory.
 _SPAN_BYTES = 32 << 20
-# Of an answer: what each of several threads holds of it at a time.
-_PIECE_BYTES = 1 << 20
+# Of an answer: what each of several threads holds of it at a time, which stays in the processor's cache between arriving, being summed and being written.
+_PIECE_BYTES = 512 << 10
 
 
 class S3Store(ObjectStore):
@@ -78,7 +79,10 @@ class _S3:
         with self._explained("", reading=True):
             session = botocore.session.Session()
             region = session.get_config_variable("region") or "us-east-1"
+            # The object that the client signs with.
+            self._keys: Any = session.get_credentials()
             self._client: Any = session.create_client("s3", endpoint_url=address.endpoint or None, region_name=region, config=config)
+        self._renewal = Renewal(self._replace_keys)
         keep_random_state("botocore", "urllib3")
 
     def head(self, name: str) -> Head | None:
@@ -87,6 +91,9 @@ class _S3:
                 answer = self._client.head_object(Bucket=self.address.bucket, Key=name, ChecksumMode="ENABLED")
         except FileNotFoundError:
             return None
+        except UserError:
+            self._ask_why(name)
+            raise
         return Head(
             name=name,
             size=answer["ContentLength"],
@@ -169,6 +176,28 @@ class _S3:
                 raise
         return False
 
+    def _ask_why(self, name: str) -> None:
+        """Raises what is wrong, where the same asked by GET tells it: an answer to HEAD has no room for more than a number."""
+        with suppress(FileNotFoundError):
+            try:
+                with self._explained(name, reading=True):
+                    self._client.get_object(Bucket=self.address.bucket, Key=name, Range="bytes=0-0")["Body"].close()
+            except UserError as error:
+                if not is_plain_refusal(error):
+                    raise
+
+    def _replace_keys(self) -> bool:
+        """Whether there are others by now than those in use: who renews them writes them into Amazon's file. What the library renews is left to it."""
+        import botocore.session
+        from botocore.credentials import Credentials
+
+        with suppress(Exception):
+            found = botocore.session.Session().get_credentials()
+            if type(found) is type(self._keys) is Credentials and found.get_frozen_credentials() != self._keys.get_frozen_credentials():
+                self._keys.access_key, self._keys.secret_key, self._keys.token = found.access_key, found.secret_key, found.token
+                return True
+        return False
+
     def _page(self, prefix: str, token: str) -> tuple[Sequence[Head], str | None]:
         """Objects, and what to go on with; None at the end. No paginator: after a failed page it says that it has ended."""
         after = {"ContinuationToken": token} if token else {}
@@ -225,7 +254,7 @@ class _S3:
         if code == "NoSuchBucket":
             return missing_bucket(self.address)
         if code == "NoSuchUpload":
-            return ConnectionError(f"{self.address.url_of(name)}: the upload was called off by the store")
+            return UploadGoneError(f"{self.address.url_of(name)}: the upload was called off by the store")
         if status == 412 or (status == 404 and replacing) or code == "ConditionalRequestConflict":
             changed = f"{self.address.url_of(name)} was written by somebody else"
             return ReplacedError(changed) if reading else FileExistsError(changed)
@@ -237,6 +266,9 @@ class _S3:
             return ConnectionAbortedError(f"{self.address.url_of(name)}: {said}")
         if code == "RequestTimeTooSkewed":
             return clock_wrong(self.address, said)
+        # An answer to HEAD does not say what is wrong with the credentials, nor that it is they.
+        if (code in _REJECTED_KEYS or status in (400, 401, 403)) and self._renewal.found():
+            return ConnectionError(f"{self.address.url_of(name)}: {said}, and there are new credentials by now")
         if code in _REJECTED_KEYS:
             return no_credentials(self.address, f"the store does not accept the credentials ({code})")
         if status in (401, 403):

@@ -110,8 +110,8 @@ def _make_way(final: Path) -> Path | None:
     except UserError as error:
         broken = list(error.problems)
     codes = {problem.code for problem in broken}
-    # A checkpoint of a newer version of this program is not broken because this version cannot read it.
-    if not broken or "newer-format" in codes:
+    # A checkpoint of another version of this program is not broken because this version cannot read it.
+    if not broken or codes & {"newer-format", "older-format"}:
         raise UserError(
             Problem(
                 code="already-sealed",

@@ -66,8 +66,8 @@ def newest_manifest(place: RunStore) -> Manifest | None:
 
 
 def folder_name(manifest: Manifest) -> str:
-    """Where a checkpoint belongs below its run: `checkpoints/step-00000040`, `final`, `final/merged`, `weights`."""
-    if manifest.kind == "checkpoint":
+    """Where a checkpoint, or a portion of one, belongs below its run: `checkpoints/step-00000040`, `final`, `final/merged`, `weights`."""
+    if manifest.kind in ("checkpoint", "portion"):
         return f"{CHECKPOINTS}/{step_folder(manifest.step)}"
     return {"final": FINAL, "merged": MERGED, "weights": WEIGHTS}[manifest.kind]
 
@@ -82,9 +82,18 @@ def verify_stored(place: RunStore, manifest: Manifest, *, deep: bool = True) -> 
 
     With `deep` every object is read back; without, only sizes are compared. Raises UserError `store-unreachable`, and those of the store.
     """
+    listed = {} if deep else place.patiently(lambda: _sizes(place, manifest))
+    # A list may be older than the object, so it can say that all is well and nothing else.
+    doubtful = [file for file in manifest.files if listed.get(file_key(place, manifest, file)) != file.size]
     with ThreadPoolExecutor(THREADS, thread_name_prefix="verify") as pool:
-        problems = pool.map(lambda file: place.patiently(lambda: _check(place, manifest, file, deep=deep)), manifest.files)
+        problems = pool.map(lambda file: place.patiently(lambda: _check(place, manifest, file, deep=deep)), doubtful)
         return tuple(problem for problem in problems if problem is not None)
+
+
+def _sizes(place: RunStore, manifest: Manifest) -> dict[str, int]:
+    """Bytes of every object beside the checkpoint's own, in a request or two instead of one for each file."""
+    folders = {file_key(place, manifest, file).removesuffix(file.path) for file in manifest.files}
+    return {stat.key: stat.size for folder in folders if folder.endswith("/") for stat in place.store.list(folder)}
 
 
 def _check(place: RunStore, manifest: Manifest, file: ManifestFile, *, deep: bool) -> Problem | None:

@@ -43,6 +43,7 @@ def seal_in_store(
     earlier: Manifest | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     guard: Callable[[], None] = lambda: None,
+    whole: Callable[[Manifest], Manifest] | None = None,
 ) -> Manifest:
     """The manifest of the local sealed `folder` as it now is in the store, complete and read back.
 
@@ -52,19 +53,62 @@ def seal_in_store(
     `sent` remembers the files that are already there and verified, and how many bytes of each have left this machine, for a second call after a failure
     and for whoever counts. What `earlier`, another sealed checkpoint of the run, has already is not sent again: the store copies it. The same content
     sealed before is taken as it is; a manifest in the way that does not verify is replaced, and so is the final model of an earlier training. `guard`
-    is called before each change that others can see and raises when this writer may go on no more. Raises LostError, NotUploadableError, OSError for what may pass
-    (InterruptedError when `cancelled`), UserError from the store, and what `guard` raises.
+    is called before each change that others can see and raises when this writer may go on no more. Where `folder` is the portion of one of several
+    machines, `whole` makes of its manifest that of the checkpoint, once it is all in the store. Raises LostError, NotUploadableError, OSError for what may
+    pass (InterruptedError when `cancelled`), UserError from the store, and what `guard` and `whole` raise.
     """
     conditional = place.store.capabilities.conditional_put
     local = _read_local(folder)
-    target = folder_name(local)
-    files = tuple(file.model_copy(update={"key": f"{target}/{writer}/{file.path}"}) for file in local.files)
-    remote = local.model_copy(update={"files": files})
+    if local.kind == "portion":
+        if whole is None:
+            raise NotUploadableError(Problem(code="unsealed", message="one machine's portion is no checkpoint", place=str(folder)))
+        remote = whole(send_portion(place, folder, writer=writer, sent=sent, earlier=earlier, cancelled=cancelled, guard=guard))
+        _require_objects(place, remote)
+        return _publish(place, remote, guard, conditional=conditional)
+    remote = _named(local, writer)
     present = _present(place, remote)
     if present is not None and not _replaces(remote, present):
         return _settle(place, remote, present)
+    _send_all(place, folder, remote, writer=writer, sent=sent, earlier=earlier, cancelled=cancelled, guard=guard)
+    return _publish(place, remote, guard, conditional=conditional)
+
+
+def send_portion(
+    place: RunStore,
+    folder: Path,
+    *,
+    writer: str,
+    sent: dict[str, int] | None = None,
+    earlier: Manifest | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+    guard: Callable[[], None] = lambda: None,
+) -> Manifest:
+    """The manifest of the local portion `folder`, each of whose files is in the store now, verified; nothing there says so. Raises as `seal_in_store`."""
+    remote = _named(_read_local(folder), writer)
+    _send_all(place, folder, remote, writer=writer, sent=sent, earlier=earlier, cancelled=cancelled, guard=guard)
+    return remote
+
+
+def _named(local: Manifest, writer: str) -> Manifest:
+    target = folder_name(local)
+    return local.model_copy(
+        update={"files": tuple(file.model_copy(update={"key": f"{target}/{writer}/{file.path}"}) for file in local.files)}
+    )
+
+
+def _send_all(
+    place: RunStore,
+    folder: Path,
+    remote: Manifest,
+    *,
+    writer: str,
+    sent: dict[str, int] | None,
+    earlier: Manifest | None,
+    cancelled: Callable[[], bool],
+    guard: Callable[[], None],
+) -> None:
     done = {} if sent is None else sent
-    for path in done.keys() - _still_there(place, target, writer, files) if done else ():
+    for path in done.keys() - _still_there(place, folder_name(remote), writer, remote.files) if done else ():
         del done[path]
     origins = _origins(place, earlier)
 
@@ -73,9 +117,16 @@ def seal_in_store(
         done[file.path] = _send(place, folder, file, cancelled, guard, origin=origins.get((file.size, file.checksum)))
 
     with ThreadPoolExecutor(place.store.capabilities.together, thread_name_prefix="upload") as pool:
-        for _ in pool.map(send, [file for file in files if file.path not in done]):
+        for _ in pool.map(send, [file for file in remote.files if file.path not in done]):
             pass
-    return _publish(place, remote, guard, conditional=conditional)
+
+
+def _require_objects(place: RunStore, remote: Manifest) -> None:
+    """Raise OSError unless every object is there in its size: other machines have sent them, a while ago perhaps."""
+    sizes = {stat.key: stat.size for stat in place.store.list(place.key(f"{folder_name(remote)}/"))}
+    for file in remote.files:
+        if sizes.get(file_key(place, remote, file)) != file.size:
+            raise OSError(f"{place.store.url(file_key(place, remote, file))} was sent and is not there")
 
 
 def _origins(place: RunStore, earlier: Manifest | None) -> dict[tuple[int, str], str]:

@@ -18,6 +18,8 @@ from runtime.checkpoint.jitter import Jitter
 from runtime.checkpoint.layout import step_of
 from runtime.checkpoint.lease import FencedError, Lease
 from runtime.checkpoint.manifest import Manifest, read_manifest
+from runtime.checkpoint.others import Others
+from runtime.checkpoint.portion import Call, PortionError
 from runtime.checkpoint.retention import Keep, prune_stored
 from runtime.checkpoint.stored import RunStore, folder_name, newest_manifest
 from runtime.checkpoint.storing import LostError, NotUploadableError, seal_in_store
@@ -31,6 +33,8 @@ class _Job:
     keep: Keep | None
     step: int | None
     sent: dict[str, int] = field(default_factory=dict)
+    call: Call | None = None
+    paused_s: float = 0.0
 
     @property
     def is_final(self) -> bool:
@@ -43,9 +47,10 @@ class Uploader:
     At most one checkpoint waits while one is sent: a newer one replaces it, and replaces one that keeps failing. The final model is never
     replaced. Files that the newest checkpoint in the store has too are not sent again. Failures are retried with growing pauses until they pass, the uploader is closed, or a newer checkpoint takes over.
     No method raises what a store does; `on_event` is told. When another process has taken the `lease`, or a higher attempt is found to have sealed the
-    same step, this one is the run's past: it stops for good and `fenced` says why. The lease is asked before every change of the store, renewed
+    same step, this one is the run's past: it stops for good and `fenced` says why. The lease is held before every change of the store, renewed
     while nothing is to be sent, and given back at the end; None for one who sends a finished model and is no second life of the run.
     `word` is a part of the names of what this one sends that no other living process may have (`lasting_word`); a new one by default.
+    With `others`, what is submitted may be one machine's portion of a checkpoint: it is sealed as a whole once all machines have sent theirs.
     `on_event` hears `uploaded {url, seconds, bytes, sent_bytes}`, `upload_retry {message, attempt, wait_s}`, `upload_dropped`, `upload_failed`,
     `lease_failed {message}` and `fenced {message}`, from the uploading thread or the submitting one.
     """
@@ -58,6 +63,7 @@ class Uploader:
         on_event: OnEvent,
         lease: Lease | None = None,
         word: str | None = None,
+        others: Others | None = None,
         wait: wait_base | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -66,7 +72,9 @@ class Uploader:
         self._attempt = attempt
         self._lease = lease
         # The attempt alone is not enough: two machines may both believe to be attempt 1.
-        self._writer = f"{attempt}-{word or secrets.token_hex(4)}"
+        self.writer = f"{attempt}-{word or secrets.token_hex(4)}"
+        self._others = others
+        self._guarded = clock()
         self._earlier: Manifest | None = None
         self._looked = False
         self._on_event = on_event
@@ -119,6 +127,8 @@ class Uploader:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(timeout_s)
+        if self._others is not None:
+            self._others.dismiss()
         return not self._thread.is_alive()
 
     def _work(self) -> None:
@@ -153,6 +163,11 @@ class Uploader:
     def _guard(self) -> None:
         if self._lease is not None:
             self._lease.hold()
+            self._guarded = self._clock()
+
+    def _guard_while_waiting(self) -> None:
+        if self._lease is not None and self._clock() - self._guarded > self._lease.renew_s:
+            self._guard()
 
     def _renew(self) -> None:
         """Keep the lease while nothing is sent. A store that fails now is asked again before the next upload."""
@@ -179,27 +194,50 @@ class Uploader:
             self._fence(job, error.problem)
         except LostError as error:
             self._lose(job, error)
-        except NotUploadableError as error:
+        except (NotUploadableError, PortionError) as error:
             self._tell("upload_failed", job, message=str(error))
         except (OSError, UserError) as error:
             self._tell("upload_failed" if self._closing else "upload_dropped", job, message=str(error))
         else:
-            self._succeed(job, manifest, self._clock() - started)
+            # How fast the store is, and how often it is worth saving, is learnt from this: a store that was away for hours is not slow.
+            self._succeed(job, manifest, self._clock() - started - job.paused_s)
 
     def _seal(self, job: _Job) -> Manifest:
         self._guard()
+        local = _sealed(job.folder)
+        writer = f"{self.writer}-{local.content_mark}"
+        # Before the own portion is sent, so that all machines send at once.
+        if local.kind == "portion" and self._others is not None and job.call is None:
+            job.call = self._others.call(local.step)
         if self._earlier is None and not self._looked:
             self._earlier = newest_manifest(self._place)
             self._looked = True
         return seal_in_store(
             self._place,
             job.folder,
-            writer=f"{self._writer}-{_mark(job.folder)}",
+            writer=writer,
             sent=job.sent,
             earlier=self._earlier,
             cancelled=lambda: self._closing,
             guard=self._guard,
+            whole=None if job.call is None else lambda own: self._complete(job, own),
         )
+
+    def _complete(self, job: _Job, own: Manifest) -> Manifest:
+        assert self._others is not None
+        assert job.call is not None
+        return self._others.whole(
+            own,
+            job.call,
+            writer=self.writer,
+            cancelled=lambda: self._closing,
+            guard=self._guard_while_waiting,
+            pause=self._wait_closing,
+        )
+
+    def _wait_closing(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing, seconds)
 
     def _succeed(self, job: _Job, manifest: Manifest, seconds: float) -> None:
         self._earlier = manifest
@@ -216,7 +254,7 @@ class Uploader:
         )
         if job.keep is not None:
             try:
-                prune_stored(self._place, job.keep, attempt=self._attempt, sealed=job.step, guard=self._guard)
+                prune_stored(self._place, job.keep, attempt=self._attempt, writer=self.writer, sealed=job.step, guard=self._guard)
                 self._place.store.drop_unfinished(self._place.key(""), self._is_left_over)
             except FencedError as error:
                 self._fence(job, error.problem)
@@ -226,7 +264,7 @@ class Uploader:
     def _is_left_over(self, key: str) -> bool:
         """Whether an upload of `key` that never ended is of a dead attempt, or one that this process has given up."""
         writers = [part for part in key.split("/") if part.partition("-")[0].isdecimal()]
-        return any(int(part.partition("-")[0]) < self._attempt or part.startswith(f"{self._writer}-") for part in writers)
+        return any(int(part.partition("-")[0]) < self._attempt or part.startswith(f"{self.writer}-") for part in writers)
 
     def _lose(self, job: _Job, lost: LostError) -> None:
         if lost.winner.attempt <= self._attempt:
@@ -253,9 +291,11 @@ class Uploader:
             return self._closing or (not job.is_final and any(not other.is_final for other in self._waiting))
 
     def _pause(self, job: _Job, seconds: float) -> None:
+        began = self._clock()
         with self._changed:
             self._changed.wait_for(lambda: self._hurry or self._is_superseded(job), seconds)
             self._hurry = False
+        job.paused_s += self._clock() - began
 
     def _tell_retry(self, job: _Job, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -270,9 +310,9 @@ class Uploader:
             self._on_event(kind, step=None if job is None else job.step, **fields)
 
 
-def _mark(folder: Path) -> str:
-    """A word for the content of a sealed folder, so that no name ever stands for two contents: a request of a process that has died may still arrive."""
+def _sealed(folder: Path) -> Manifest:
+    """Its content mark goes into the names of what is sent, so that no name ever stands for two contents: a request of a process that has died may still arrive."""
     try:
-        return read_manifest(folder).content_mark
+        return read_manifest(folder)
     except UserError as error:
         raise NotUploadableError(error.problems[0]) from error

@@ -74,7 +74,12 @@ _IMPLEMENTED = {
     "runtime.training.compiling": "torch_compile_regional torch_compile_options",
     "runtime.training.cadence": """batch_size gradient_accumulation_steps micro_batch_size num_epochs max_steps eval_steps evals_per_epoch eval_strategy save_steps
         saves_per_epoch save_strategy save_first_step load_best_model_at_end logging_steps""",
-    "runtime.training.arguments": "save_only_model curriculum_sampling group_by_length fsdp_version",
+    "runtime.training.arguments": "save_only_model curriculum_sampling group_by_length",
+    "runtime.training.sharding.settings": """fsdp_config fsdp_config.auto_wrap_policy fsdp_config.transformer_layer_cls_to_wrap
+        fsdp_config.cpu_ram_efficient_loading fsdp_config.cpu_offload_pin_memory fsdp_config.mixed_precision_policy dp_shard_size dp_replicate_size""",
+    "runtime.config.wishes": """fsdp fsdp_config.reshard_after_forward fsdp_config.sharding_strategy fsdp_config.offload_params
+        fsdp_config.activation_checkpointing fsdp_config.state_dict_type""",
+    "runtime.config.rules.sharding": "fsdp_version fsdp_config.fsdp_version fsdp_config.min_num_params",
     "runtime.training.optimizer": "embedding_lr embedding_lr_scale loraplus_lr_ratio loraplus_lr_embedding lr_groups lr_groups[].name lr_groups[].modules lr_groups[].lr",
     "runtime.training.optimizers.named": "adam_beta3 adam_epsilon2",
     "runtime.training.schedule": """cosine_constant_lr_ratio lr_quadratic_warmup lr_div_factor jagged_restart_steps jagged_restart_warmup_steps
@@ -233,6 +238,13 @@ _INTERNAL = {
     "experimental_skip_move_to_device": "decided by how the model is sharded",
     "merge_method": "an adapter is always merged with the whole model in memory, as `legacy` asks",
     "rope_scaling": "read as overrides_of_model_config.rope_scaling",
+    "fsdp_final_state_dict_type": "the final model is always whole, in files that any tool reads",
+    "fsdp_config.final_state_dict_type": "the final model is always whole, in files that any tool reads",
+    "fsdp_config.sync_module_states": "every process loads the same weights, or is sent them under `cpu_ram_efficient_loading`",
+    "fsdp_config.use_orig_params": "FSDP2 always keeps parameters apart",
+    "fsdp_config.limit_all_gathers": "FSDP2 never gathers further ahead than it has to",
+    "fsdp_config.backward_prefetch": "FSDP2 gathers a layer while the one before it computes",
+    "fsdp_config.forward_prefetch": "FSDP2 gathers a layer while the one before it computes",
 }
 
 _REFUSED = {
@@ -270,7 +282,8 @@ _REFUSED = {
 _ALWAYS_SO = frozenset(
     """low_cpu_mem_usage save_safetensors tokenizer_save_jinja_files include_tkps include_tokens_per_second hf_use_auth_token merge_method rope_scaling
     is_llama_derived_model is_mistral_derived_model is_qwen_derived_model is_falcon_derived_model
-    base_model_ignore_patterns preprocess_shards tiled_mlp_use_original_mlp""".split()  # noqa: SIM905
+    base_model_ignore_patterns preprocess_shards tiled_mlp_use_original_mlp
+    fsdp_final_state_dict_type final_state_dict_type sync_module_states use_orig_params limit_all_gathers backward_prefetch forward_prefetch""".split()  # noqa: SIM905
 )
 
 # Options for which zero, written out, asks for nothing.

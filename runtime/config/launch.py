@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from runtime.config.section import Section
 
@@ -14,6 +14,12 @@ SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 # SkyPilot gives the reference to a shell as it is.
 _IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$"
+
+
+def _as_in_tables(value: object) -> object:
+    """SkyPilot's tables have its clouds in small letters and in full; people write AWS and k8s, which it takes too."""
+    name = value.lower() if isinstance(value, str) else value
+    return "kubernetes" if name == "k8s" else name
 
 
 class PublishSection(Section):
@@ -60,7 +66,9 @@ class LaunchConfig(Section):
         pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
         description="Name of the run; a random readable one when unset. Lower-case letters, digits and dashes.",
     )
-    cloud: str | None = Field(default=None, description="Where to run: `local` is this machine; a SkyPilot cloud name otherwise.")
+    cloud: Annotated[str | None, BeforeValidator(_as_in_tables)] = Field(
+        default=None, description="Where to run: `local` is this machine; a SkyPilot cloud name otherwise."
+    )
     region: str | list[str] | None = Field(
         default=None,
         description="Region of that cloud, or a list of which any will do; `CLOUD/REGION`, as `gcp/us-central1`, where `cloud` is unset. Unset: any region.",
@@ -71,9 +79,13 @@ class LaunchConfig(Section):
     )
     prefer: Literal["cheapest", "listed"] = Field(
         default="cheapest",
-        description="Which machine is taken where several will do. `cheapest`: the one with the lowest price an hour that is to be had. `listed`: the first of `gpus` that is to be had, interruptible before on demand where `spot` is unset, and of its regions the first of `region`.",
+        description="Which machine is taken where several will do. `cheapest`: the one on which the run is expected to cost least, of those that are to be had; where that is not known, the one with the lowest price an hour. `listed`: the first of `gpus` that is to be had, interruptible before on demand where `spot` is unset, and of its regions the first of `region`.",
     )
-    nodes: int = Field(default=1, ge=1, description="Number of machines of that kind.")
+    nodes: int = Field(
+        default=1,
+        ge=1,
+        description="Number of machines of that kind. Each writes its part of a checkpoint to its own disk, and all parts are sealed as one in the `storage`, which several machines need unless they share the disk of `output_dir`.",
+    )
     processes: int | None = Field(
         default=None, ge=1, description="Training processes on this machine. Default: one for each GPU, one on a CPU."
     )
@@ -89,7 +101,7 @@ class LaunchConfig(Section):
     image: str | None = Field(
         default=None,
         pattern=_IMAGE,
-        description="Container image that has the runtime, such as one made by `launcher image build`. Unset: the cloud's own machine image, on which the launcher and the training stack are installed before training, which takes some minutes.",
+        description="Container image that has the runtime, such as one made by `launcher image build`. To a private registry, SkyPilot logs in with SKYPILOT_DOCKER_SERVER, SKYPILOT_DOCKER_USERNAME and SKYPILOT_DOCKER_PASSWORD: name all three in `secrets`. Unset: the cloud's own machine image, on which the launcher and the training stack are installed before training, which takes some minutes.",
     )
     storage: str | None = Field(
         default=None,

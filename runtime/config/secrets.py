@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable
 
+REGISTRY_LOGIN = ("SKYPILOT_DOCKER_SERVER", "SKYPILOT_DOCKER_USERNAME", "SKYPILOT_DOCKER_PASSWORD")
+"""With what SkyPilot logs in to a registry of images where the run is (0.14, sky/skylet/constants.py)."""
+
 
 def writes_to_hub(config: TrainingConfig) -> str | None:
     """The option that has this recipe write to the Hugging Face Hub; None when it does not."""

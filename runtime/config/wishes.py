@@ -42,6 +42,25 @@ def fsdp_option(config: TrainingConfig) -> str | None:
     return "fsdp" if config.fsdp else None
 
 
+def fsdp_reshards(config: TrainingConfig) -> bool:
+    """Whether FSDP frees a layer's gathered weights after its forward pass: as said, or by the older words for it, else yes."""
+    section = config.fsdp_config
+    if section is not None and section.reshard_after_forward is not None:
+        return section.reshard_after_forward
+    return "shard_grad_op" not in (config.fsdp or ()) and (section is None or section.sharding_strategy != "SHARD_GRAD_OP")
+
+
+def fsdp_state_dict_type(config: TrainingConfig) -> str:
+    """The form of FSDP's checkpoints; shared out between the processes where nothing is said."""
+    return (config.fsdp_config.state_dict_type if config.fsdp_config is not None else None) or "SHARDED_STATE_DICT"
+
+
+def recomputes(config: TrainingConfig) -> bool:
+    """Whether activations are computed again in the backward pass, asked for in either place."""
+    section = config.fsdp_config
+    return bool(config.gradient_checkpointing) or (section is not None and bool(section.activation_checkpointing))
+
+
 def offloads(config: TrainingConfig) -> bool:
     """Whether weights wait in host memory, which saves memory on one GPU too."""
     if config.fsdp_config is not None and config.fsdp_config.offload_params:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.config.problem import Problem, UserError
+from runtime.config.wishes import recomputes
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,7 @@ def with_adapter(model: PreTrainedModel, config: Any) -> PeftModel:
         for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):
             if embedding is not None:
                 embedding.to(torch.float32)
-    if config.gradient_checkpointing:
+    if recomputes(config):
         # Re-entrant checkpointing drops gradients when no input of a block requires one, and embeddings are frozen here.
         model.enable_input_require_grads()
     upcast = config.peft_autocast_adapter_dtype is not False
@@ -139,9 +140,7 @@ def save_adapter(
     `initial`, the adapter as it was before training, turns one whose start changed the base weights into a plain LoRA adapter of twice the rank over
     the unchanged base.
     """
-    resized = bool(getattr(model.get_base_model(), "resized_embeddings", False))
-    # peft's own "auto" asks the Hub for the base's vocabulary at every save; whether it was resized is known here.
-    settings: dict[str, Any] = {"save_embedding_layers": resized or _targets_embeddings(model), "state_dict": state_dict}
+    settings: dict[str, Any] = {"save_embedding_layers": _saves_embeddings(model), "state_dict": state_dict}
     if initial is None:
         model.save_pretrained(folder, **settings)
         return
@@ -163,6 +162,16 @@ def adapter_state(model: PeftModel) -> dict[str, torch.Tensor]:
         name: tensor.detach().to("cpu", copy=True).contiguous()
         for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()
     }
+
+
+def adapter_tensors(model: PeftModel) -> dict[str, torch.Tensor]:
+    """The entries of the model's state, as they are there, from which `save_adapter` makes what it stores."""
+    from peft import get_peft_model_state_dict
+
+    state = model.state_dict()
+    stored = get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=_saves_embeddings(model))
+    taken = {id(tensor) for tensor in stored.values()}
+    return {name: tensor for name, tensor in state.items() if id(tensor) in taken}
 
 
 def _continued(model: PreTrainedModel, folder: str, upcast: bool) -> PeftModel:
@@ -207,6 +216,11 @@ def _targets(config: Any, model: PreTrainedModel) -> str | list[str] | None:
     if isinstance(named, str):
         named = [name for name, _ in model.named_modules() if re.fullmatch(config.lora_target_modules, name)]
     return sorted(linear.union(named))
+
+
+def _saves_embeddings(model: PeftModel) -> bool:
+    """Whether the embeddings belong to what is stored. peft's own "auto" asks the Hub for the base's vocabulary at every save."""
+    return bool(getattr(model.get_base_model(), "resized_embeddings", False)) or _targets_embeddings(model)
 
 
 def _targets_embeddings(model: PeftModel) -> bool:

@@ -31,10 +31,13 @@ def load_model(
     device: str,
     quantize: bool = True,
     attention: str | None = None,
+    on_host: bool = False,
+    empty: bool = False,
 ) -> PreTrainedModel:
     """The base model of a run on `device` (`cpu`, `cuda:0`), its embeddings grown to the tokenizer, in the weights' format of `precision`.
 
-    `quantize=False` loads the same weights in full size, as merging an adapter needs; `attention` wins over the recipe's. `reinit_weights` draws the weights from the config's seed
+    `quantize=False` loads the same weights in full size, as merging an adapter needs; `attention` wins over the recipe's; `on_host` leaves a model that
+    computes on `device` in host memory, from where its shards go there; `empty` gives it weights without values, which are sent later. `reinit_weights` draws the weights from the config's seed
     instead, always on the CPU, so that every process and every later load draws the same. Raises UserError when the model cannot be found or read.
     """
     import torch
@@ -56,17 +59,27 @@ def load_model(
     attention = attention or attention_of(config, cuda=device.startswith("cuda"))
     dtype = getattr(torch, precision.weights)
     experts = experts_of(config)
-    if config.reinit_weights:
+    if empty:
+        from transformers.initialization import no_init_weights
+
+        with no_init_weights():
+            model = kind.from_config(
+                architecture, dtype=dtype, attn_implementation=attention, trust_remote_code=bool(config.trust_remote_code), **experts
+            )
+        model.tie_weights()
+    elif config.reinit_weights:
         torch.manual_seed(seed_of(config))
         model = kind.from_config(
             architecture, dtype=dtype, attn_implementation=attention, trust_remote_code=bool(config.trust_remote_code), **experts
         )
-        model = model.to(device)
+        model = model.to("cpu" if on_host else device)
     else:
         processes = int(os.environ.get("WORLD_SIZE", "1"))
         # Merging takes the base as it is on one device: limits and kernels belong to training.
         placement = (
-            placement_of(config, device=device, gpus=torch.cuda.device_count(), processes=processes) if quantize else Placement.on(device)
+            placement_of(config, device="cpu" if on_host else device, gpus=torch.cuda.device_count(), processes=processes)
+            if quantize
+            else Placement.on(device)
         )
         settings: dict[str, Any] = {
             "config": architecture,
@@ -90,7 +103,7 @@ def load_model(
     # A sampling default that contradicts itself stops a model from being saved; greedy models of the wild carry such files.
     if getattr(model, "generation_config", None) is not None and not model.generation_config.do_sample:
         model.generation_config.temperature = model.generation_config.top_p = model.generation_config.top_k = None
-    fit_embeddings(model, tokenizer, config)
+    fit_embeddings(model, tokenizer, config, empty=empty)
     if fix_untrained(model, config):
         # An adapter alone would not tell what became of these rows: they are saved with it.
         model.resized_embeddings = True
@@ -133,14 +146,16 @@ def load_architecture(config: Any) -> PretrainedConfig:
     return architecture
 
 
-def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: Any) -> bool:
-    """Whether the embeddings changed size: they grow to hold every token, to a multiple of 32 if asked, and shrink only if asked."""
+def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: Any, *, empty: bool = False) -> bool:
+    """Whether the embeddings changed size: they grow to hold every token, to a multiple of 32 if asked, and shrink only if asked. `empty` ones have no
+    values to take a mean of."""
     multiple = 32 if config.resize_token_embeddings_to_32x else None
     wanted = len(tokenizer) if multiple is None else -(-len(tokenizer) // multiple) * multiple
     held = model.get_input_embeddings().weight.shape[0]
     if wanted <= held and not (config.shrink_embeddings and wanted < held):
         return False
-    model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=multiple, mean_resizing=bool(config.mean_resizing_embeddings))
+    mean = bool(config.mean_resizing_embeddings) and not empty
+    model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=multiple, mean_resizing=mean)
     model.resized_embeddings = True
     return True
 

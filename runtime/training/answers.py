@@ -104,7 +104,14 @@ def write_answers(
             # A process that has no row left writes an answer once more: a model spread over processes computes only when all of them do.
             ids, mask = _left_padded([asked[index].prompt for index in chosen or [0]], pad or 0, model.device)
             output = model.generate(
-                input_ids=ids, attention_mask=mask, pad_token_id=pad, use_cache=True, return_dict_in_generate=False, **writing.settings()
+                input_ids=ids,
+                attention_mask=mask,
+                pad_token_id=pad,
+                use_cache=True,
+                return_dict_in_generate=False,
+                # Nor may one be done with its answer before the others.
+                synced_gpus=rank.world_size > 1,
+                **writing.settings(),
             )
             written |= zip(chosen, output[: len(chosen), ids.shape[1] :].tolist(), strict=True)
     together = {index: row for part in rank.gather(written) for index, row in part.items()}

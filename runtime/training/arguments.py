@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.config.problem import Problem, UserError
+from runtime.config.wishes import recomputes
 from runtime.model.load import seed_of
 from runtime.model.precision import Precision
 from runtime.training.activations import in_host_memory
@@ -14,6 +15,8 @@ from runtime.training.cadence import Cadence
 from runtime.training.compiling import compiles
 from runtime.training.optimizers.named import arguments_of, named_optimizer
 from runtime.training.schedule import schedule_of
+from runtime.training.sharding.settings import Sharding
+from runtime.training.sharding.wrapping import mesh_of
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -34,7 +37,6 @@ PASSED: dict[str, str] = {
     "ddp_timeout": "ddp_timeout",
     "deepspeed": "deepspeed",
     "eval_on_start": "eval_on_start",
-    "fsdp": "fsdp",
     "full_determinism": "full_determinism",
     "greater_is_better": "greater_is_better",
     "max_grad_norm": "max_grad_norm",
@@ -59,7 +61,8 @@ DERIVED: dict[str, tuple[str, ...]] = {
     "eval_strategy": ("eval_strategy", "eval_steps"),
     "evals_per_epoch": ("eval_strategy", "eval_steps"),
     "fp16": ("fp16",),
-    "fsdp_config": ("fsdp_config",),
+    "fsdp": ("fsdp",),
+    "fsdp_config": ("fsdp", "fsdp_config", "parallelism_config"),
     "gradient_accumulation_steps": ("gradient_accumulation_steps",),
     "gradient_checkpointing": ("activation_checkpointing", "activation_checkpointing_kwargs"),
     "gradient_checkpointing_kwargs": ("activation_checkpointing_kwargs",),
@@ -120,8 +123,10 @@ TRACKERS = {
 }
 
 
-def training_arguments(config: Any, cadence: Cadence, precision: Precision, *, scratch: Path, cuda: bool) -> TrainingArguments:
-    """What the Trainer is told. `scratch` is the only folder it may write to by itself.
+def training_arguments(
+    config: Any, cadence: Cadence, precision: Precision, *, scratch: Path, cuda: bool, sharding: Sharding | None = None
+) -> TrainingArguments:
+    """What the Trainer is told. `scratch` is the only folder it may write to by itself; `sharding` spreads the training state over the processes.
 
     The Trainer neither saves, rotates nor loads checkpoints on its own beat: saving is `Cadence`'s, so that a checkpoint is sealed or absent.
     Raises UserError when the Trainer refuses a value.
@@ -169,12 +174,12 @@ def training_arguments(config: Any, cadence: Cadence, precision: Precision, *, s
     }
     if config.trackio_project_name:
         settings["project"] = config.trackio_project_name
-    if config.fsdp_config is not None:
-        settings["fsdp_config"] = _fsdp(config)
+    if sharding is not None:
+        settings |= {"fsdp": True, "fsdp_config": {"version": 2}, "parallelism_config": mesh_of(sharding)}
     if cadence.save_best and "metric_for_best_model" not in settings:
         settings["metric_for_best_model"] = "loss"
     try:
-        return TrainingArguments(**settings)
+        arguments = TrainingArguments(**settings)
     except (ValueError, TypeError, ImportError, NotImplementedError, FileNotFoundError) as error:
         raise UserError(
             Problem(
@@ -183,6 +188,10 @@ def training_arguments(config: Any, cadence: Cadence, precision: Precision, *, s
                 fix="see the option it names with `launcher explain`",
             )
         ) from error
+    if sharding is not None:
+        # What accelerate takes; the Trainer's own settings name a part of it.
+        arguments.fsdp_plugin_args = dict(sharding.plugin)
+    return arguments
 
 
 def tracker_environment(config: Any) -> dict[str, str]:
@@ -236,8 +245,9 @@ def _sampling(config: Any) -> dict[str, Any]:
 
 
 def _checkpointing(config: Any) -> dict[str, Any]:
-    if not config.gradient_checkpointing:
+    if not recomputes(config):
         return {}
+    # Under FSDP too it is transformers' own: accelerate's draws dropout anew when it computes again, and then the gradients are wrong.
     kwargs: dict[str, Any] = {"use_reentrant": False} | (config.gradient_checkpointing_kwargs or {})
     if in_host_memory(config):
         kwargs["offload"] = True
@@ -262,8 +272,3 @@ def _has_tf32() -> bool:
     import torch
 
     return bool(torch.cuda.get_device_capability() >= (8, 0))
-
-
-def _fsdp(config: Any) -> dict[str, Any]:
-    given = config.fsdp_config if isinstance(config.fsdp_config, dict) else config.fsdp_config.model_dump(exclude_none=True)
-    return given | ({"version": config.fsdp_version} if config.fsdp_version else {})

@@ -31,9 +31,12 @@ from runtime.training.optimizer import rates_of
 from runtime.training.optimizers.named import named_optimizer
 from runtime.training.optimizers.packages import allow_state
 from runtime.training.probe import probe_of
+from runtime.training.processes import Rank
 from runtime.training.relora import check_layers, relora_of
 from runtime.training.schedule import schedule_of
 from runtime.training.session import Session
+from runtime.training.sharding.loading import match_first, reads_base
+from runtime.training.sharding.settings import Sharding
 from runtime.training.swanlab import swanlab_of
 from runtime.training.trainer import RunTrainer
 from runtime.training.trainer_class import trainer_class
@@ -59,8 +62,28 @@ class Learner:
     frozen_rows: tuple[FrozenRows, ...] = ()
 
 
-def load_learner(config: Any, tokenizer: PreTrainedTokenizerBase, *, precision: Precision, device: str) -> Learner:
-    """The base model, its adapter if the recipe has one, and which of its parameters learn. The same on every process and at every start."""
+def load_learner(
+    config: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    precision: Precision,
+    device: str,
+    sharding: Sharding | None = None,
+    rank: Rank | None = None,
+) -> Learner:
+    """The base model, its adapter if the recipe has one, and which of its parameters learn. The same on every process and at every start.
+
+    A model that will be sharded is loaded in host memory: whole, it may not fit on one device. Only 4-bit weights are packed where they compute.
+    """
+    rank = rank or Rank()
+    learner = _load_learner(config, tokenizer, precision=precision, device=device, sharding=sharding, rank=rank)
+    match_first(learner.model, sharding, rank, mixed=precision.bf16 or precision.fp16)
+    return learner
+
+
+def _load_learner(
+    config: Any, tokenizer: PreTrainedTokenizerBase, *, precision: Precision, device: str, sharding: Sharding | None, rank: Rank
+) -> Learner:
     import numpy as np
     import torch
 
@@ -69,7 +92,8 @@ def load_learner(config: Any, tokenizer: PreTrainedTokenizerBase, *, precision: 
     random.seed(seed_of(config))
     np.random.seed(seed_of(config))
     torch.manual_seed(seed_of(config))
-    model = load_model(config, tokenizer, precision=precision, device=device)
+    on_host = sharding is not None and not config.load_in_4bit
+    model = load_model(config, tokenizer, precision=precision, device=device, on_host=on_host, empty=not reads_base(sharding, rank))
     compile_flex(config, model.config._attn_implementation)
     if not config.adapter:
         raise_norms(model, config)
@@ -101,6 +125,7 @@ def assemble(
     saver: Saver,
     cuda: bool,
     fresh: bool,
+    sharding: Sharding | None = None,
 ) -> RunTrainer:
     """The trainer of this process, ready to start or to go on."""
     from transformers.trainer_callback import PrinterCallback
@@ -111,7 +136,7 @@ def assemble(
     allow_state(config)
     hooks = hooks_of(config)
     # An evaluation before the first step belongs to a beginning, not to a resumption.
-    arguments = training_arguments(config, cadence, precision, scratch=job.folder.checkpoints, cuda=cuda)
+    arguments = training_arguments(config, cadence, precision, scratch=job.folder.checkpoints, cuda=cuda, sharding=sharding)
     arguments.eval_on_start = bool(arguments.eval_on_start) and fresh and cadence.eval_steps > 0
     scratch = job.folder.path / activations.FOLDER / f"rank-{job.rank.index}"
     activations.clear(scratch)
@@ -124,9 +149,10 @@ def assemble(
         schedule=schedule_of(config),
         relora=relora_of(config),
         frozen_rows=learner.frozen_rows,
+        sharding=sharding,
         loss=loss_of(config),
         teacher=_online_teacher(config, learner.model),
-        probe=probe_of(job, cuda=cuda),
+        probe=probe_of(job, cuda=cuda, sharded=sharding is not None),
         compiler=compiler_settings(config),
         offloading=activations.offloading(learner.model, config),
         hooks=hooks,
@@ -158,6 +184,8 @@ def assemble(
     tracker = swanlab_of(config, job.folder.path)
     if tracker is not None:
         trainer.add_callback(tracker)
+    if job.events is not None:
+        session.keeps.append(job.events.keep_tail)
     grokfast = grokfast_of(config)
     if grokfast is not None:
         trainer.add_callback(grokfast)

@@ -37,14 +37,15 @@ def request_end(trainer: RunTrainer) -> None:
     """End training after this step and remember why, saving what the time left allows. Every process must call it."""
     session, control, step = trainer.session, trainer.control, trainer.state.global_step
     # What is being sealed is the newest there is; only then is it known what else there is time for.
-    session.saver.settle()
+    session.saver.settle_together()
     notice = most_urgent(session.rank.gather(session.stop.why(session.notice_file)))
     session.stopped = notice
     left = notice.left_s(session.saver.now())
     if control.should_evaluate:
         control.should_evaluate, session.evaluation_due = False, step
     sizes = checkpoint_sizes(trainer.accelerator.unwrap_model(trainer.model), trainer.optimizer, only_model=trainer.args.save_only_model)
-    ending = session.rank.share(session.saver.ending(left, sizes, machine_stays=notice.kind == "stop"))
+    spread = session.sharding is not None
+    ending = session.rank.share(session.saver.ending(left, sizes, machine_stays=notice.kind == "stop", spread=spread))
     session.ending = ending
     control.should_save = ending.what != "keep"
     control.should_training_stop = True
@@ -101,7 +102,7 @@ class StepBoundary(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002 - the Trainer's signature
         """Training is over, the model is not saved yet."""
-        self._trainer.session.saver.settle()
+        self._trainer.session.saver.settle_together()
         self._trainer.ledger.discard_open()
 
     @staticmethod

@@ -1,38 +1,146 @@
-"""How the checkpoint that a run goes on from comes to every machine of it."""
+"""How a whole checkpoint comes to every machine of a run whose machines have disks of their own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runtime.checkpoint.fetching import copy_sealed, holds
+from runtime.checkpoint.layout import CHECKPOINTS, step_folder
+from runtime.checkpoint.manifest import Manifest, is_sealed, read_manifest
+from runtime.checkpoint.retention import discard
+from runtime.checkpoint.storing import LostError, NotUploadableError, seal_in_store
 from runtime.config.problem import Problem, UserError
-from runtime.training.nodes import Nodes
 
 if TYPE_CHECKING:
+    from runtime.checkpoint.follower import Follower
     from runtime.checkpoint.stored import RunStore
-    from runtime.training.processes import Rank
+    from runtime.checkpoint.upload import Uploader
+    from runtime.training.company import Company
+    from runtime.training.job import Job
     from runtime.training.resume import Start
 
+# How long the end of a run waits for the checkpoint whose model becomes the final one.
+_BEST_WAIT_S = 3600.0
 
-def bring_start(start: Start, rank: Rank, nodes: Nodes, store: RunStore | None) -> None:
-    """Have the checkpoint that the head goes on from on every machine, from the run's store. All processes must call it.
 
-    Raises UserError when there is no store to bring it from.
+def bring_start(start: Start, job: Job, company: Company, store: RunStore | None) -> Start:
+    """`start`, as the head has found it, with its checkpoint on this machine too, from the run's store. Every process must call it.
+
+    What machines hold of steps of an earlier life is used for that and dropped: what was not sealed in the store is trained again. Raises UserError, on all
+    processes, when the checkpoint cannot be brought to one of them.
     """
-    if nodes.count == 1 or start.checkpoint is None:
-        return
-    if nodes.rank > 0 and rank.local == 0:
-        if store is None:
-            raise UserError(
-                Problem(
-                    code="missing",
-                    path="launch.storage",
-                    message="several machines go on from one checkpoint, which each has to bring from the run's storage, and there is none",
-                    fix="set launch.storage",
-                )
-            )
-        from runtime.checkpoint.fetching import copy_sealed
+    if not company.disk.apart:
+        return start
+    if start.checkpoint is not None:
+        own, manifest = job.rank.share((start.checkpoint.parent == job.folder.checkpoints, _sealed(start.checkpoint)))
+        target = job.folder.checkpoint(start.step) if own else start.checkpoint
+        missing = company.serves and not (holds(target, manifest) if manifest is not None else (target / "trainer_state.json").is_file())
+        if any(job.rank.gather(missing)):
+            if manifest is None:
+                raise UserError(_not_everywhere(target))
+            stored = job.rank.together((lambda: _in_store(store, target, manifest, company)) if job.rank.is_main else None)
+            stored = job.rank.share(stored)
+            job.rank.together((lambda: _fetch(store, stored, target, job)) if missing else None)
+        start = replace(start, checkpoint=target)
+    job.rank.together((lambda: _drop_portions(job)) if company.serves else None)
+    return start
 
-        name = f"{start.checkpoint.parent.name}/{start.checkpoint.name}"
-        start.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        copy_sealed(store, store.manifest(name), start.checkpoint)
-    rank.barrier()
+
+def bring_whole(step: int, job: Job, company: Company, store: RunStore | None, uploader: Uploader | Follower | None) -> bool:
+    """Whether the checkpoint of `step`, which this run has saved, is whole on this machine now; the same answer everywhere. Every process must call it.
+
+    One that was passed over for newer ones is sent now, where all machines still hold their portions. Raises UserError as `copy_sealed`, on all processes.
+    """
+    rank, folder = job.rank, job.folder
+    if not company.disk.apart:
+        return folder.checkpoint(step).is_dir()
+    stored: Manifest | None = rank.share(_stored(store, step) if rank.is_main else None)
+    if stored is None:
+        held = not company.serves or is_sealed(folder.portion(step))
+        if not all(rank.gather(held)):
+            return False
+        _send_now(step, job, uploader)
+        stored = rank.share(_stored(store, step) if rank.is_main else None)
+    if stored is None:
+        return False
+    rank.together((lambda: _fetch(store, stored, folder.checkpoint(step), job)) if company.serves else None)
+    return True
+
+
+def _send_now(step: int, job: Job, uploader: Uploader | Follower | None) -> None:
+    from runtime.checkpoint.upload import Uploader
+
+    if isinstance(uploader, Uploader):
+        # What is on its way, or next, would be passed over for this one.
+        uploader.flush(_BEST_WAIT_S)
+    elif uploader is not None:
+        uploader.submit(job.folder.portion(step), step=step)
+    job.rank.barrier()
+    if isinstance(uploader, Uploader):
+        uploader.submit(job.folder.portion(step))
+        uploader.flush(_BEST_WAIT_S)
+
+
+def _sealed(checkpoint: Path) -> Manifest | None:
+    return read_manifest(checkpoint) if is_sealed(checkpoint) else None
+
+
+def _stored(store: RunStore | None, step: int) -> Manifest | None:
+    with suppress(FileNotFoundError, UserError):
+        return None if store is None else _ask(store, f"{CHECKPOINTS}/{step_folder(step)}")
+    return None
+
+
+def _in_store(store: RunStore | None, checkpoint: Path, manifest: Manifest, company: Company) -> Manifest:
+    """The manifest in the store of the head's own sealed `checkpoint`, which is sent there when it has never been."""
+    assert store is not None
+    name = f"{CHECKPOINTS}/{step_folder(manifest.step)}"
+    with suppress(FileNotFoundError):
+        stored = _ask(store, name)
+        if stored.same_content(manifest):
+            return stored
+    try:
+        return store.patiently(
+            lambda: seal_in_store(store, checkpoint, writer=f"{company.writer}-{manifest.content_mark}"), store.url(name)
+        )
+    except LostError as error:
+        raise UserError(
+            Problem(
+                code="conflict",
+                place=store.url(name),
+                message=f"the storage has another checkpoint of step {manifest.step} than {checkpoint}, which not all machines have",
+                fix="remove one of the two, or use another storage or another name of the run",
+            )
+        ) from error
+    except NotUploadableError as error:
+        raise UserError(error.problem) from error
+
+
+def _fetch(store: RunStore | None, stored: Manifest, target: Path, job: Job) -> Manifest:
+    assert store is not None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return copy_sealed(store, stored, target, near=job.folder.portion(stored.step))
+
+
+def _drop_portions(job: Job) -> None:
+    for folder in sorted(job.folder.portions.glob("step-*")):
+        discard(folder)
+
+
+def _ask(store: RunStore, name: str) -> Manifest:
+    ask: Callable[[], Manifest] = lambda: store.manifest(name)  # noqa: E731
+    return store.patiently(ask, store.url(name))
+
+
+def _not_everywhere(target: Path) -> Problem:
+    return Problem(
+        code="missing-file",
+        path="resume_from_checkpoint",
+        place=str(target),
+        message="not every machine of this run has this checkpoint, and it carries no manifest by which it could be brought there",
+        fix="name a sealed checkpoint, or put it into the same place on every machine",
+    )

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.checkpoint.layout import CHECKPOINTS, FINAL, WEIGHTS, step_folder
+from runtime.checkpoint.layout import CHECKPOINTS, FINAL, PORTIONS, WEIGHTS, step_folder
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.record import read_record, write_atomic
 
@@ -51,9 +51,18 @@ class RunFolder:
         """Which planned deaths have happened."""
         return self.path / "chaos.json"
 
+    @property
+    def portions(self) -> Path:
+        """What this machine holds of checkpoints that several machines write, each to its own disk."""
+        return self.path / PORTIONS
+
     def checkpoint(self, step: int) -> Path:
         """The sealed checkpoint of `step`."""
         return self.checkpoints / step_folder(step)
+
+    def portion(self, step: int) -> Path:
+        """What this machine holds of the checkpoint of `step`."""
+        return self.portions / step_folder(step)
 
 
 def create(folder: RunFolder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ class Job:
     progress: Progress
     events: EventLog | None
     stop: StopRequest
+    ends: ExitStack = field(default_factory=ExitStack)
+    """What is let go of when the training ends, in whatever way."""
 
     @property
     def run(self) -> str:

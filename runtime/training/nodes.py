@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 COUNT, RANK, HEAD = "LAUNCHER_NODES", "LAUNCHER_NODE_RANK", "LAUNCHER_HEAD"
-"""How many machines there are, which of them this is, and the address of the first; set by whoever starts a process on each."""
+"""How many machines there are, which of them this is, and the address of the first, as `HOST` or `HOST:PORT`; set by whoever starts a process on each."""
 # torchrun's own default port is the one other jobs of a shared machine use too.
 _PORT = 29411
 
@@ -30,4 +30,5 @@ class Nodes:
         """torchrun's arguments for how its agents on the machines find each other."""
         if self.count == 1:
             return ["--standalone"]
-        return ["--nnodes", str(self.count), "--node-rank", str(self.rank), "--master-addr", self.head, "--master-port", str(_PORT)]
+        host, _, port = self.head.partition(":") if self.head.count(":") == 1 else (self.head, "", "")
+        return ["--nnodes", str(self.count), "--node-rank", str(self.rank), "--master-addr", host, "--master-port", port or str(_PORT)]

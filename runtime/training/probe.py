@@ -106,15 +106,16 @@ class Probe:
         )
 
 
-def probe_of(job: Job, *, cuda: bool) -> Probe | None:
+def probe_of(job: Job, *, cuda: bool, sharded: bool = False) -> Probe | None:
     """What tries the run before it begins; None where `launch.probe` says no, or leaves it to a run that has no need of it.
 
-    Left to the run, it is done on a GPU, and wherever `auto_find_batch_size` asks for a micro batch that fits.
+    Left to the run, it is done on a GPU, and wherever `auto_find_batch_size` asks for a micro batch that fits. A `sharded` run is not tried: where one
+    process ran out of memory, the others would wait for its shards.
     """
     config = job.config
     wanted = config.launch.probe
     if wanted == "auto":
-        wanted = cuda or bool(config.auto_find_batch_size)
+        wanted = (cuda or bool(config.auto_find_batch_size)) and not sharded
     optimizer = str(getattr(config.optimizer, "value", config.optimizer))
     if wanted and optimizer in STEPS_IN_BACKWARD:
         job.progress.say(f"no probe of the memory: '{optimizer}' changes the weights in every backward pass")

@@ -8,11 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.record import write_atomic
@@ -20,6 +20,8 @@ from runtime.training.nodes import Nodes
 
 if TYPE_CHECKING:
     import torch
+
+Result = TypeVar("Result")
 
 _PR_SET_PDEATHSIG = 1
 
@@ -72,6 +74,19 @@ class Rank:
         parts: list[Any] = [None] * self.world_size
         dist.all_gather_object(parts, value)
         return parts
+
+    def together(self, work: Callable[[], Result] | None) -> Result | None:
+        """What `work` returns here; None where there is none to do. A UserError of any process is raised on all. Every process must call it."""
+        result: Result | None = None
+        failed: UserError | None = None
+        try:
+            result = work() if work is not None else None
+        except UserError as error:
+            failed = error
+        for other in self.gather(failed):
+            if other is not None:
+                raise other
+        return result
 
     def reduce(self, tensor: torch.Tensor, how: str) -> torch.Tensor:
         """`tensor` combined over all processes: `mean`, `sum` or `max`."""

@@ -34,7 +34,7 @@ def find_start(config: Any, folder: RunFolder, *, supervised: bool, stores: Sequ
     """
     named = config.resume_from_checkpoint
     if supervised or config.auto_resume_from_checkpoints:
-        survey = restore_newest([folder.checkpoints, *stores], folder.checkpoints, config_hash=config_hash)
+        survey = restore_newest([folder.checkpoints, *stores], folder.checkpoints, near=folder.portions, config_hash=config_hash)
         skipped = tuple(problem.message for problem in survey.skipped)
         if survey.found is not None:
             found = survey.found
@@ -64,7 +64,18 @@ def find_start(config: Any, folder: RunFolder, *, supervised: bool, stores: Sequ
 
 def _named(name: str, folder: RunFolder) -> Start:
     path = Path(name).expanduser()
-    if is_sealed(path) and read_manifest(path).kind == "weights":
+    kind = read_manifest(path).kind if is_sealed(path) else "checkpoint"
+    if kind == "portion":
+        raise UserError(
+            Problem(
+                code="unsealed",
+                path="resume_from_checkpoint",
+                place=name,
+                message="this is what one of several machines held of a checkpoint, and no checkpoint",
+                fix="take the whole one from the run's storage: `launcher pull RUN --step N`",
+            )
+        )
+    if kind == "weights":
         raise UserError(
             Problem(
                 code="weights-only",
@@ -125,7 +136,5 @@ def _trained_steps(checkpoint: Path) -> int:
 
 
 def _newest_own(folder: RunFolder) -> int | None:
-    if not folder.checkpoints.is_dir():
-        return None
-    steps = [step for entry in folder.checkpoints.iterdir() if (step := step_of(entry.name)) is not None and is_sealed(entry)]
-    return max(steps, default=None)
+    entries = [entry for place in (folder.checkpoints, folder.portions) if place.is_dir() for entry in place.iterdir()]
+    return max((step for entry in entries if (step := step_of(entry.name)) is not None and is_sealed(entry)), default=None)

@@ -1,4 +1,4 @@
-"""Writing checkpoints and the final model: staged by all processes, sealed by one, then kept or dropped and sent away."""
+"""Writing checkpoints and the final model: staged by all processes, sealed by one of each disk, then kept or dropped and sent away."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.checkpoint.disk import disk_error
-from runtime.checkpoint.manifest import Manifest, read_manifest
+from runtime.checkpoint.follower import Follower
+from runtime.checkpoint.manifest import Kind, Manifest, read_manifest
+from runtime.checkpoint.portion import place_facts
 from runtime.checkpoint.retention import Keep, discard, prune
 from runtime.checkpoint.sealing import open_staging, seal
+from runtime.checkpoint.tree import list_tree
 from runtime.checkpoint.upload import Uploader
-from runtime.config.problem import ExitCode, UserError
+from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.publish.hub.copying import HubCopies
 from runtime.training.deadline import Ending, Sizes, choose_ending
+from runtime.training.disks import Disk
 from runtime.training.errand import Errand
 from runtime.training.folder import RunFolder
 from runtime.training.pace import Pace
@@ -27,7 +31,11 @@ Emit = Callable[..., None]
 
 
 class Saver:
-    """Seals what the run writes. `limit` checkpoints are kept, the newest always among them, and those of steps that `every` divides; `uploader` is None without a store, `copies` without a Hub to copy to."""
+    """Seals what the run writes. `limit` checkpoints are kept, the newest always among them, and those of steps that `every` divides; `uploader` is None without a store, `copies` without a Hub to copy to.
+
+    Where the machines of the run have disks of their own, each seals what it holds of a checkpoint, its portion; a checkpoint is what they come to in the
+    store. The final model, and weights alone, are written by the first process of all and lie on its disk.
+    """
 
     def __init__(
         self,
@@ -41,7 +49,8 @@ class Saver:
         attempt: int = 1,
         limit: int | None = None,
         every: int | None = None,
-        uploader: Uploader | None = None,
+        disk: Disk | None = None,
+        uploader: Uploader | Follower | None = None,
         copies: HubCopies | None = None,
     ) -> None:
         self.blocking_s = 0.0
@@ -57,6 +66,7 @@ class Saver:
         self._attempt = attempt
         self._limit = limit
         self._every = every
+        self._disk = disk or Disk()
         self._uploader = uploader
         self._copies = copies
 
@@ -64,15 +74,22 @@ class Saver:
         """The wall clock, Unix seconds."""
         return time.time()
 
-    def ending(self, left_s: float | None, sizes: Sizes, *, machine_stays: bool) -> Ending:
-        """What to save when the run is killed in `left_s` seconds; `sizes` are those computed, which the last checkpoint's own size corrects."""
+    def ending(self, left_s: float | None, sizes: Sizes, *, machine_stays: bool, spread: bool = False) -> Ending:
+        """What to save when the run is killed in `left_s` seconds; `sizes` are those computed, which the last checkpoint's own size corrects. `spread`: all
+        processes write a part of the weights."""
         if self._last_bytes is not None and sizes.full > 0:
             # Both grow alike: what is not a tensor, and what a sharded optimizer hides from this process.
             known = max(self._last_bytes, sizes.weights)
             sizes = Sizes(full=known, weights=min(known, max(sizes.weights, sizes.weights * known // sizes.full)))
         unsent = sum(_bytes_of(folder) for folder in self._uploader.protected) if self._uploader is not None and left_s is not None else 0
         speeds = self.pace.speeds(stores=self._uploader is not None, unsent=unsent)
-        return choose_ending(left_s, sizes, speeds, machine_stays=machine_stays)
+        if not self._disk.apart:
+            return choose_ending(left_s, sizes, speeds, machine_stays=machine_stays)
+        # What only lies on the machines' disks is no checkpoint, whether they stay or not.
+        # Nor are weights alone a model unless one machine holds all of them.
+        sizes = Sizes(full=sizes.full, weights=sizes.full) if spread else sizes
+        ending = choose_ending(left_s, sizes, speeds, machine_stays=False)
+        return ending if ending.sends else Ending(what="keep", sends=False)
 
     def save(self, step: int, write: Write, *, keep: int | None = None, sends: bool = True) -> None:
         """Put the checkpoint of `step` together with `write`, and have it sealed while training goes on; every process must call it. `keep` is a step
@@ -83,20 +100,37 @@ class Saver:
         """
         started = time.monotonic()
         self._emit("stage", step, name="seal")
-        self.settle()
-        _require_ours(self._uploader)
+        self._together(self._settle_ours)
         with ExitStack() as stack:
-            staging = stack.enter_context(self._staged(self._folder.checkpoints))
+            staging = stack.enter_context(self._staged(self._folder.portions if self._disk.apart else self._folder.checkpoints))
             self._write(staging, write)
             self.blocking_s = time.monotonic() - started
-            if self._rank.is_main:
+            if self._disk.is_served_by(self._rank):
                 held = stack.pop_all()
                 kept = Keep(last=self._limit, every=self._every, best=frozenset() if keep is None else frozenset({keep}))
-                self._sealing.start(lambda: self._seal_checkpoint(held, staging, step, kept, started=started, sends=sends))
+                if self._disk.apart:
+                    self._sealing.start(lambda: self._seal_portion(held, staging, step, kept, started=started))
+                else:
+                    self._sealing.start(lambda: self._seal_checkpoint(held, staging, step, kept, started=started, sends=sends))
 
     def settle(self) -> None:
-        """Wait until the last checkpoint is sealed. Raises UserError when that failed."""
+        """Wait until the last checkpoint is sealed by this process. Raises UserError when that failed."""
         self._sealing.settle()
+
+    def settle_together(self) -> None:
+        """As `settle`, and what failed on one machine is raised on all. Every process must call it."""
+        self._together(self.settle)
+
+    def _settle_ours(self) -> None:
+        self.settle()
+        _require_ours(self._uploader)
+
+    def _together(self, work: Callable[[], None]) -> None:
+        # On one disk one process alone works here, and who launched them ends the others with it.
+        if self._disk.apart:
+            self._rank.together(work)
+        else:
+            work()
 
     def _seal_checkpoint(self, held: ExitStack, staging: Path, step: int, kept: Keep, *, started: float, sends: bool) -> None:
         target, blocking_s = self._folder.checkpoint(step), self.blocking_s
@@ -115,11 +149,31 @@ class Saver:
             blocking_s=round(blocking_s, 3),
         )
         self._drop_weights()
-        if self._uploader is not None and sends:
+        if isinstance(self._uploader, Uploader) and sends:
             self._uploader.submit(target, keep=kept)
         if self._copies is not None:
             self._copies.submit(target)
         prune(self._folder.checkpoints, kept, protected=self._in_use(), sealed=step)
+
+    def _seal_portion(self, held: ExitStack, staging: Path, step: int, kept: Keep, *, started: float) -> None:
+        """Seal what this machine holds of the checkpoint; with the portions of the others it becomes one in the store."""
+        assert self._uploader is not None
+        target, blocking_s = self._folder.portion(step), self.blocking_s
+        with held:
+            # Where only the first process writes, others have nothing to add.
+            manifest = self._seal(staging, target, step=step, kind="portion") if list_tree(staging).files else None
+        if manifest is not None:
+            seconds = time.monotonic() - started
+            self._last_bytes = manifest.total_bytes
+            self.pace.sealed(manifest.total_bytes, seconds)
+            self._emit(
+                "portion", step, path=str(target), bytes=manifest.total_bytes, seconds=round(seconds, 3), blocking_s=round(blocking_s, 3)
+            )
+        if isinstance(self._uploader, Uploader):
+            self._uploader.submit(target, keep=kept)
+        else:
+            self._uploader.submit(None if manifest is None else target, step=step)
+        prune(self._folder.portions, kept, beside=self._folder.checkpoints, protected=self._in_use(), sealed=step)
 
     def save_weights(self, step: int, write: Write) -> None:
         """Seal the weights that `write` puts into a folder, beside the checkpoints: they can be used, and training cannot go on from them exactly."""
@@ -128,7 +182,7 @@ class Saver:
         if manifest is None:
             return
         self._emit("weights", step, path=str(self._folder.weights), sealed=True, bytes=manifest.total_bytes)
-        if self._uploader is not None:
+        if isinstance(self._uploader, Uploader):
             self._uploader.submit(self._folder.weights)
 
     def save_final(self, step: int, write: Write) -> None:
@@ -142,7 +196,7 @@ class Saver:
 
     def send_final(self) -> None:
         """Have the sealed final model sent to the store; nothing happens where it is already, or without a store."""
-        if self._uploader is not None:
+        if isinstance(self._uploader, Uploader):
             self._uploader.submit(self._folder.final)
 
     def _drop_weights(self) -> None:
@@ -157,12 +211,30 @@ class Saver:
 
     def _seal_now(self, parent: Path, target: Path, write: Write, *, step: int, kind: Literal["final", "weights"]) -> Manifest | None:
         """The manifest of what `write` put into `target`, None on processes that do not write it. Every process must call it."""
-        self.settle()
+        self.settle_together()
         with self._staged(parent) as staging:
             self._write(staging, write)
+            if self._disk.apart:
+                self._refuse_strays(staging, kind)
             manifest = self._seal(staging, target, step=step, kind=kind) if self._rank.is_main else None
         self._rank.barrier()
         return manifest
+
+    def _refuse_strays(self, staging: Path, kind: str) -> None:
+        """Raise UserError, on all processes, when another machine than the first has written something of a model that is sealed on the first."""
+        own = self._disk.is_served_by(self._rank) and not self._rank.is_main
+        strays = self._rank.gather(sorted(list_tree(staging).files) if own else [])
+        found = [name for names in strays for name in names]
+        if found:
+            raise UserError(
+                Problem(
+                    code="portion-lost",
+                    place=found[0],
+                    message=f"{len(found)} files of the {kind} model were written on other machines than the first, which do not share its disk",
+                    fix="have the whole model written by the first process, or set output_dir to a folder that all machines share",
+                ),
+                exit_code=ExitCode.TRAINING_FAILED,
+            )
 
     def _write(self, staging: Path, write: Write) -> None:
         with _without_crc():
@@ -171,8 +243,8 @@ class Saver:
             (staging / "config.yml").write_text(self._config_text, encoding="utf-8")
         self._rank.barrier()
 
-    def _seal(self, staging: Path, target: Path, *, step: int, kind: Literal["checkpoint", "final", "weights"]) -> Manifest:
-        if kind != "checkpoint" and target.exists():
+    def _seal(self, staging: Path, target: Path, *, step: int, kind: Kind) -> Manifest:
+        if kind in ("final", "weights") and target.exists():
             # The weights of this training are sealed in its last checkpoint, or were older, so nothing is lost if a kill falls between these lines.
             discard(target)
         return seal(
@@ -184,19 +256,37 @@ class Saver:
             run=self._run,
             attempt=self._attempt,
             kind=kind,
+            extra=place_facts(self._disk.index, self._disk.count) if kind == "portion" else None,
         )
 
     @contextmanager
     def _staged(self, parent: Path) -> Iterator[Path]:
-        if self._rank.is_main:
-            with open_staging(parent) as staging:
-                yield self._rank.share(staging)
-            return
-        staging = self._rank.share(None)
-        try:
-            yield staging
-        except OSError as error:
-            raise disk_error(error, parent) from error
+        with ExitStack() as stack:
+            opened: Path | UserError | None = None
+            if self._disk.is_served_by(self._rank):
+                try:
+                    opened = stack.enter_context(open_staging(parent))
+                except UserError as error:
+                    if not self._disk.apart:
+                        raise
+                    opened = error
+            staging = self._on_disk(opened)
+            try:
+                yield staging
+            except OSError as error:
+                raise disk_error(error, parent) from error
+
+    def _on_disk(self, opened: Path | UserError | None) -> Path:
+        """What the process that serves this one's disk has opened. Every process must call it; raises on all of them what one could not."""
+        if not self._disk.apart:
+            shared: Path = self._rank.share(opened)
+            return shared
+        told = self._rank.gather(opened)
+        for one in told:
+            if isinstance(one, UserError):
+                raise one
+        own: Path = told[self._disk.first]
+        return own
 
 
 @contextmanager
@@ -216,7 +306,7 @@ def _without_crc() -> Iterator[None]:
         set_crc32_options(before)
 
 
-def _require_ours(uploader: Uploader | None) -> None:
+def _require_ours(uploader: Uploader | Follower | None) -> None:
     """Nothing, while this run is this process's. Raises UserError (exit 7): what it would go on to train, another one trains."""
     if uploader is not None and uploader.fenced is not None:
         raise UserError(uploader.fenced, exit_code=ExitCode.NOT_VERIFIED)

@@ -26,6 +26,7 @@ from runtime.training.progress import Progress
 from runtime.training.relora import ReLoRA
 from runtime.training.saving import Saver
 from runtime.training.schedule import Schedule
+from runtime.training.sharding.settings import Sharding
 from runtime.training.stop import Notice, StopRequest
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Session:
     optimizer: Named | None = None
     relora: ReLoRA | None = None
     frozen_rows: tuple[FrozenRows, ...] = ()
+    sharding: Sharding | None = None
     saver: Saver
     stop: StopRequest
     chaos: Chaos

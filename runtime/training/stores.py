@@ -8,11 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from runtime.checkpoint.bandwidth import bandwidth
+from runtime.checkpoint.follower import Follower
+from runtime.checkpoint.layout import PORTIONS, STORED
 from runtime.checkpoint.lease import TTL_S, Lease
+from runtime.checkpoint.others import Others
 from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.upload import Uploader
 from runtime.checkpoint.word import lasting_word
 from runtime.config.problem import ExitCode, Problem, UserError
+from runtime.events import EventLog, OnEvent
+from runtime.record import write_atomic
+from runtime.training.company import Company
 from runtime.training.job import Job
 from runtime.training.outage import Outage
 
@@ -31,9 +37,9 @@ def open_run_store(config: Any, run: str) -> RunStore | None:
     return RunStore(store=open_store(config.launch.storage, bandwidth=limit), run=run)
 
 
-def watched_store(job: Job) -> RunStore | None:
+def watched_store(job: Job, run: str) -> RunStore | None:
     """As `open_run_store`, for a training: it has patience with a store that does not answer, and says so."""
-    store = open_run_store(job.config, job.run)
+    store = open_run_store(job.config, run)
     if store is None:
         return None
     outage = Outage(say=job.progress.say, emit=job.emit, called_off=lambda: job.stop.requested)
@@ -43,16 +49,14 @@ def watched_store(job: Job) -> RunStore | None:
 
 
 @contextmanager
-def sending(job: Job, store: RunStore | None) -> Iterator[Uploader | None]:
-    """The uploader of this process while a block runs; None without a store. What is unsent when the block fails is given a little time."""
+def sending(job: Job, store: RunStore | None, company: Company) -> Iterator[Uploader | Follower | None]:
+    """Who sends from this process while a block runs; None without a store. What is unsent when the block fails is given a little time."""
     if store is None:
         yield None
         return
     # What the store honours, and whether it lets us write, is found out before hours of training depend on it.
     store.patiently(lambda: store.store.capabilities)
-    attempt = job.surroundings.attempt
-    word = lasting_word(job.folder.path, attempt=attempt)
-    uploader = Uploader(store, attempt=attempt, word=word, on_event=job.emit, lease=Lease(store, attempt=attempt, ttl_s=_lease_s(store)))
+    uploader = _head(job, store, company) if job.rank.is_main else _follower(job, store, company)
     try:
         yield uploader
     except BaseException:
@@ -60,7 +64,37 @@ def sending(job: Job, store: RunStore | None) -> Iterator[Uploader | None]:
         raise
     finally:
         uploader.close()
-        _send_notes(job, store)
+        if job.rank.is_main:
+            _send_notes(job, store)
+
+
+def _head(job: Job, store: RunStore, company: Company) -> Uploader:
+    attempt = company.attempt
+    lease = Lease(store, attempt=attempt, ttl_s=_lease_s(store), look_s=_look_s(store))
+    if company.board is None:
+        return Uploader(store, attempt=attempt, word=lasting_word(job.folder.path, attempt=attempt), on_event=job.emit, lease=lease)
+    others = Others(company.board, count=company.disk.count)
+    return Uploader(store, attempt=attempt, word=company.word, on_event=_telling_wholes(job), lease=lease, others=others)
+
+
+def _follower(job: Job, store: RunStore, company: Company) -> Follower:
+    assert company.board is not None
+    # The run's own event log is the head's; what went wrong here is looked for here, and said on the head's by what it waits for.
+    events = EventLog(job.folder.portions / "events.jsonl")
+    return Follower(store, company.board, index=company.disk.index, writer=company.writer, on_event=events.append)
+
+
+def _telling_wholes(job: Job) -> OnEvent:
+    """Tells the run's log of a checkpoint when all its portions are sealed as one, and notes its step for whoever counts the progress of this machine."""
+
+    def tell(kind: str, step: int | None = None, **fields: Any) -> None:
+        if kind == "uploaded" and step is not None and f"/{PORTIONS}/" in str(fields.get("path")):
+            job.emit("checkpoint", step, path=fields["url"], sealed=True, bytes=fields["bytes"], seconds=fields["seconds"])
+            with suppress(OSError):
+                write_atomic(job.folder.path / STORED, str(step).encode())
+        job.emit(kind, step, **fields)
+
+    return tell
 
 
 def _lease_s(store: RunStore) -> float:
@@ -68,7 +102,12 @@ def _lease_s(store: RunStore) -> float:
     return 6 * TTL_S if store.store.capabilities.commits else TTL_S
 
 
-def await_sent(job: Job, uploader: Uploader | None, *, patience_s: float) -> bool:
+def _look_s(store: RunStore) -> float:
+    """How long the lease is not looked at again while files are sent: a look is two requests, five at the Hub, which counts them."""
+    return 20.0 if store.store.capabilities.commits else 1.0
+
+
+def await_sent(job: Job, uploader: Uploader | Follower | None, *, patience_s: float) -> bool:
     """Whether everything submitted is in the store, waiting at most `patience_s` seconds for it."""
     if uploader is None:
         return True
@@ -77,9 +116,10 @@ def await_sent(job: Job, uploader: Uploader | None, *, patience_s: float) -> boo
     return uploader.flush(patience_s)
 
 
-def require_sent(job: Job, uploader: Uploader | None) -> None:
+def require_sent(job: Job, uploader: Uploader | Follower | None) -> None:
     """Nothing, once the final model is in the store. Raises UserError (exit 7) when the store does not take it."""
-    if await_sent(job, uploader, patience_s=FINAL_WAIT_S):
+    if await_sent(job, uploader, patience_s=FINAL_WAIT_S) or isinstance(uploader, Follower):
+        # What a follower could not send, the head misses and says.
         return
     assert uploader is not None
     raise UserError(

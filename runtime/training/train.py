@@ -19,12 +19,12 @@ from runtime.events import EventLog
 from runtime.model.network import go_offline_if_alone
 from runtime.plugins.hooks import hooks_of
 from runtime.publish.card import Facts
-from runtime.training.bringing import bring_start
+from runtime.training.bringing import bring_start, bring_whole
 from runtime.training.cadence import Cadence, cadence_of
+from runtime.training.company import meet
 from runtime.training.failure import explain
 from runtime.training.folder import RunFolder, claimed, write_config
 from runtime.training.job import Job, Surroundings
-from runtime.training.nodes import Nodes
 from runtime.training.preemption.watching import watching
 from runtime.training.processes import Rank, read_verdict, write_verdict
 from runtime.training.progress import Progress, duration
@@ -34,7 +34,7 @@ from runtime.training.rescale import made_by, rescaled, sentence
 from runtime.training.resume import Start, find_start
 from runtime.training.saving import Saver
 from runtime.training.stop import StopNow, StopRequest
-from runtime.training.stores import STOP_WAIT_S, await_sent, open_run_store, require_sent, sending, watched_store
+from runtime.training.stores import FINAL_WAIT_S, STOP_WAIT_S, await_sent, require_sent, sending, watched_store
 
 if TYPE_CHECKING:
     from runtime.data.prepare import Prepared
@@ -60,6 +60,7 @@ def train(config: Any, surroundings: Surroundings, stop: StopRequest) -> ExitCod
             progress=Progress(speaks=rank.is_main),
             events=EventLog(folder.events) if rank.is_main else None,
             stop=stop,
+            ends=stack,
         )
         stack.callback(job.progress.end)
         code, problems = _outcome(job)
@@ -121,6 +122,7 @@ def _train(job: Job) -> ExitCode:
     from runtime.training.machine import fit_for, this_machine, together
     from runtime.training.optimizers.packages import require_package
     from runtime.training.probe import kept_cadence
+    from runtime.training.sharding.settings import sharding_of
     from runtime.training.swanlab import require_swanlab
     from runtime.training.targeting import keep_layers, target_layers
     from runtime.training.watchers import refuse_unready
@@ -136,11 +138,14 @@ def _train(job: Job) -> ExitCode:
         lambda: require_liger(config, cuda=cuda),
         lambda: require_swanlab(config, environment=os.environ, home=Path.home()),
         lambda: loss_of(config),
+        lambda: sharding_of(config, world_size=rank.world_size),
         lambda: refuse_unready(config, main=rank.is_main),
     )
     repository = open_repository(job)
     os.environ.update(tracker_environment(config))
-    _join(rank, cuda=cuda, timeout_s=config.ddp_timeout or 1800)
+    sharding = sharding_of(config, world_size=rank.world_size)
+    _join(rank, cuda=cuda, timeout_s=config.ddp_timeout or 1800, host=sharding is not None and sharding.offloaded)
+    company = meet(job)
     if rank.is_main:
         write_config(folder, dump_yaml(config))
         sweep_staging(folder.path)
@@ -155,14 +160,13 @@ def _train(job: Job) -> ExitCode:
     timed_saves = preemption_hours(config, job.surroundings.notices) is not None
 
     hashed = config_hash(config)
-    store = watched_store(job) if rank.is_main else None
+    store = watched_store(job, company.run) if company.serves else None
     start: Start = rank.share(
         find_start(config, folder, supervised=job.surroundings.run is not None, stores=[store] if store else [], config_hash=hashed)
         if rank.is_main
         else None
     )
-    nodes = Nodes.of(os.environ)
-    bring_start(start, rank, nodes, open_run_store(config, job.run) if nodes.rank > 0 else None)
+    start = bring_start(start, job, company, store)
     rows = len(prepared.train)
     made = made_by(start.checkpoint, config, rows=rows)
     counted_for = rank.world_size if made is None else made.counted_for
@@ -178,31 +182,41 @@ def _train(job: Job) -> ExitCode:
 
     job.emit("stage", name="model")
     precision = machine_precision(config)
-    learner = load_learner(config, tokenizer, precision=precision, device=f"cuda:{rank.local}" if cuda else "cpu")
+    learner = load_learner(config, tokenizer, precision=precision, device=f"cuda:{rank.local}" if cuda else "cpu", sharding=sharding, rank=rank)
     targeted = target_layers(job, learner.model, tokenizer, precision=precision, checkpoint=start.checkpoint)
-    with sending(job, store) as uploader, copying(job, repository) as copies:
+    with sending(job, store, company) as uploader, copying(job, None if company.disk.apart else repository) as copies:
         saver = Saver(
             folder=folder,
             rank=rank,
             config_text=dump_yaml(config),
             config_hash=hashed,
             emit=job.emit,
-            run=job.run,
-            attempt=job.surroundings.attempt,
+            run=company.run,
+            attempt=company.attempt,
             limit=config.save_total_limit,
             every=config.launch.keep_every_steps,
+            disk=company.disk,
             uploader=uploader,
             copies=copies,
         )
         if job.events is not None:
             job.events.listeners.append(saver.pace.hear)
-        if uploader is not None and start.checkpoint is not None:
+        if uploader is not None and start.checkpoint is not None and not company.disk.apart:
             # It may have been sealed here a moment before the last death, and not sent; what the store already has is not sent again.
             uploader.submit(start.checkpoint)
         if copies is not None and start.checkpoint is not None:
             copies.submit(start.checkpoint)
         trainer = assemble(
-            job, learner, tokenizer, prepared, cadence, precision=precision, saver=saver, cuda=cuda, fresh=start.checkpoint is None
+            job,
+            learner,
+            tokenizer,
+            prepared,
+            cadence,
+            precision=precision,
+            saver=saver,
+            cuda=cuda,
+            fresh=start.checkpoint is None,
+            sharding=sharding,
         )
         if targeted is not None:
             trainer.session.keeps.append(keep_layers(targeted))
@@ -210,7 +224,9 @@ def _train(job: Job) -> ExitCode:
         if trainer.session.stopped is not None:
             step = trainer.state.global_step
             left = trainer.session.stopped.left_s(saver.now())
-            patience_s = STOP_WAIT_S if left is None else max(0.0, left - 2.0)
+            # What has not reached the store is still sealed on one machine's disk, and lost on several.
+            unhurried_s = FINAL_WAIT_S if company.disk.apart else STOP_WAIT_S
+            patience_s = unhurried_s if left is None else max(0.0, left - 2.0)
             await_sent(job, uploader, patience_s=patience_s)
             # What is left of a notice belongs to the store, which a resume depends on.
             await_copies(job, copies, patience_s=patience_s if left is None else 0.0)
@@ -222,7 +238,7 @@ def _train(job: Job) -> ExitCode:
         if trained_before and final_is_there(job, step=trainer.state.global_step, config_hash=hashed):
             saver.send_final()
         else:
-            _finish(job, trainer, learner, cadence, prepared)
+            _finish(job, trainer, learner, cadence, prepared, bring=lambda step: bring_whole(step, job, company, store, uploader))
         hooks.tell("post_train", learner.model)
         _tell_trained(job, trainer, seconds=time.monotonic() - began)
         require_sent(job, uploader)
@@ -266,15 +282,15 @@ def _go(job: Job, trainer: RunTrainer, cadence: Cadence, start: Start) -> bool:
     return False
 
 
-def _finish(job: Job, trainer: RunTrainer, learner: Learner, cadence: Cadence, prepared: Prepared) -> None:
+def _finish(job: Job, trainer: RunTrainer, learner: Learner, cadence: Cadence, prepared: Prepared, *, bring: Callable[[int], bool]) -> None:
+    """Seal the final model; `bring` says whether the checkpoint of a step is here, and on all machines, after it was looked for elsewhere."""
     from runtime.training.final import write_final
 
     session, step = trainer.session, trainer.state.global_step
     best = trainer.state.best_global_step
     if session.load_best and best is not None and best != step:
-        checkpoint = job.folder.checkpoint(best)
-        if checkpoint.is_dir():
-            trainer.load_weights(checkpoint)
+        if bring(best):
+            trainer.load_weights(job.folder.checkpoint(best))
             job.progress.say(f"the model of step {best} evaluated best and becomes the final one")
         else:
             job.progress.say(f"warning: step {best} evaluated best, but its checkpoint is not here; the last step becomes the final model")
@@ -340,8 +356,8 @@ def _main_first(rank: Rank, work: Callable[[], Any]) -> Any:
     return work()
 
 
-def _join(rank: Rank, *, cuda: bool, timeout_s: float) -> None:
-    """Meet the other processes of the run, if there are any."""
+def _join(rank: Rank, *, cuda: bool, timeout_s: float, host: bool) -> None:
+    """Meet the other processes of the run, if there are any; `host`: they also exchange what lies in host memory."""
     if rank.world_size == 1:
         return
     from datetime import timedelta
@@ -349,6 +365,9 @@ def _join(rank: Rank, *, cuda: bool, timeout_s: float) -> None:
     import torch
     import torch.distributed as dist
 
+    if dist.is_initialized():
+        # Whoever called has met them already.
+        return
     if cuda:
         torch.cuda.set_device(rank.local)
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(seconds=timeout_s))
+    dist.init_process_group(("cpu:gloo,cuda:nccl" if host else "nccl") if cuda else "gloo", timeout=timedelta(seconds=timeout_s))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from launcher.plan.abilities import Abilities, abilities_of
+from runtime.config.rules.naming import CLOUDS
 
 pytestmark = pytest.mark.cloud
 
@@ -112,6 +113,12 @@ WISHES += [
     {"gpus": ["L4:1"], "spot": False, "image": "docker.io/org/runtime:1"},
     {"gpus": ["H100:8"], "spot": False, "image": "docker.io/org/runtime:1", "cloud": "lambda"},
 ]
+# Of so many tokens, the cheapest hour is not the cheapest run.
+LONG = [
+    {"gpus": ["A100:8", "H100:8"], "spot": True, "tokens": 2_000_000_000},
+    {"gpus": ["A100:8", "H100:8"], "tokens": 2_000_000_000},
+    {"gpus": ["L4:1", "RTX4090:1", "L40S:1"], "spot": False, "tokens": 200_000_000},
+]
 
 
 def info(name: str, count: int) -> str:
@@ -173,7 +180,7 @@ def test_the_first_offer_is_what_skypilot_would_take(tmp_path: Path, checkout: P
     }
     done = subprocess.run(
         [sys.executable, str(checkout / "tests" / "support" / "sky_choices.py")],
-        input=json.dumps(WISHES),
+        input=json.dumps(WISHES + LONG),
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -183,9 +190,12 @@ def test_the_first_offer_is_what_skypilot_would_take(tmp_path: Path, checkout: P
     )
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout)
-    answers = [(wish, answer["ours"], answer["sky"]) for wish, answer in zip(WISHES, said["choices"], strict=True)]
+    answers = [(wish, answer["ours"], answer["sky"]) for wish, answer in zip(WISHES + LONG, said["choices"], strict=True)]
     assert [(wish, ours, sky) for wish, ours, sky in answers if ours != sky] == []
     clouds = {"aws", "gcp", "lambda", "runpod", "nebius"}
+    assert set(said["enabled"]) == clouds
+    assert {"local", *said["clouds"]} == CLOUDS
+    assert [ours["instance"] for _, ours, _ in answers[-3:] if ours] == [*["gpu-h100-sxm_8gpu-128vcpu-1600gb"] * 2, "1x_L40S_SECURE"]
     # Each cloud is the best for something, on demand and interruptible, and some wishes cannot be met.
     assert {sky["cloud"] for wish, _, sky in answers if sky is not None and not wish.get("cloud")} == clouds
     assert {sky["spot"] for _, _, sky in answers if sky is not None} == {False, True}

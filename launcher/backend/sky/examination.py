@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from launcher.backend.protocol import ACTIVE
@@ -17,7 +17,7 @@ _OF_JOB = re.compile(r"(?P<name>.+)-(?P<number>\d+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RentedExamination:
-    """`needless` is ours and needed by no run, `needed` is at work, `foreign` was not started by a run known here. `findings` tell of the first."""
+    """`needless` is ours and needed by no run, `needed` is at work, or may be, `foreign` was not started by a run known here. `findings` tell of the first."""
 
     needless: tuple[Rented, ...]
     needed: tuple[Rented, ...]
@@ -36,14 +36,25 @@ class RentedExamination:
             for thing in self.needless
         ]
 
+    def of_run(self, run: str) -> RentedExamination:
+        """What of it belongs to one run."""
+
+        def its(things: Sequence[Rented]) -> tuple[Rented, ...]:
+            return tuple(
+                thing for thing in things if thing.name == run or ((found := _OF_JOB.fullmatch(thing.name)) and found["name"] == run)
+            )
+
+        return RentedExamination(needless=its(self.needless), needed=its(self.needed), foreign=())
+
     @property
     def usd_per_h(self) -> float:
         """What the needless costs an hour, as far as prices are known."""
         return sum(thing.usd_per_h or 0.0 for thing in self.needless)
 
 
-def examine_rented(rented: Sequence[Rented], runs: Mapping[str, RunRecord]) -> RentedExamination:
-    """Sort what is rented by whether one of `runs`, by their names, needs it."""
+def examine_rented(rented: Sequence[Rented], runs: Mapping[str, RunRecord], *, unsure: Collection[str] = ()) -> RentedExamination:
+    """Sort what is rented by whether one of `runs`, by their names, needs it. What belongs to one of `unsure`, of which nobody knows how it is now, may be
+    needed: another computer may have gone on with it."""
     needless: list[Rented] = []
     needed: list[Rented] = []
     foreign: list[Rented] = []
@@ -62,7 +73,7 @@ def examine_rented(rented: Sequence[Rented], runs: Mapping[str, RunRecord]) -> R
         run = runs.get(thing.name) or (runs.get(job[0]) if job is not None else None)
         if run is None:
             (needless if thing.kind == "bucket" else foreign).append(thing)
-        elif run.state in ACTIVE and job is None:
+        elif run.run in unsure or (run.state in ACTIVE and job is None):
             needed.append(thing)
         else:
             needless.append(thing)

@@ -104,16 +104,20 @@ class SkyBackend:
 
     def runs(self) -> list[RunRecord]:
         """The records of all rented runs this computer knows, the newest first; one whose storage cannot be reached is shown as it was last seen."""
-        records = []
+        return [record for record, _ in self.sightings()]
+
+    def sightings(self) -> list[tuple[RunRecord, bool]]:
+        """Those records, each with whether it is what is so now, rather than what was last seen."""
+        found = []
         for folder in list_runs(self.state_root):
             with suppress(UserError):
-                record = folder.record()
+                record, now = folder.record(), False
                 if record.backend != self.name:
                     continue
                 with suppress(OSError, UserError):
-                    record = self.look(folder.run)
-                records.append(record)
-        return records
+                    record, now = self.look(folder.run), True
+                found.append((record, now))
+        return found
 
     def events(self, run: str) -> StoredEvents:
         """The run's events from its first on."""

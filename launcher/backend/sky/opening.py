@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from launcher.backend.job import Job
 from launcher.backend.sky.handover import new_id
 from launcher.backend.sky.submission import FILE, Submission
 from launcher.state.runs import RunFolder
-from launcher.state.stored_inputs import send_inputs
+from launcher.state.stored_inputs import remove_inputs, send_inputs
 from launcher.state.stored_run import CONFIG, RECORD, StoredRun
 from launcher.task.making import Made, make_task
 from launcher.task.task import render_task
@@ -101,9 +102,11 @@ def refuse_taken(stored: StoredRun, run: str, storage: str) -> None:
 
 
 def take_back(stored: StoredRun) -> None:
-    """Remove from the storage what makes it a run."""
-    for name in (RECORD, FILE, CONFIG):
-        stored.place.patiently(lambda name=name: stored.place.store.delete(stored.place.key(name)))  # type: ignore[misc]
+    """Remove from the storage what makes it a run, and what was sent for it; a storage that does not answer keeps it."""
+    with suppress(OSError, UserError):
+        for name in (RECORD, FILE, CONFIG):
+            stored.place.patiently(lambda name=name: stored.place.store.delete(stored.place.key(name)))  # type: ignore[misc]
+        remove_inputs(stored)
 
 
 def _wants_recovery(wanted: bool | None, *, spot: bool) -> bool:

@@ -9,7 +9,7 @@ from runtime.config.environment.finding import found
 from runtime.config.environment.machine import Machine, shown
 from runtime.config.finding import Finding
 from runtime.config.schema import TrainingConfig
-from runtime.config.wishes import attention_of, bnb_optimizer, fsdp_option, liger
+from runtime.config.wishes import attention_of, bnb_optimizer, fsdp_option, liger, offloads
 
 # Which option asks for it, or None where none does.
 Wish = Callable[[TrainingConfig], str | None]
@@ -45,6 +45,11 @@ def _attention(name: str) -> Wish:
 def _mxfp4(config: TrainingConfig) -> str | None:
     kept = config.model_quantization_config == "Mxfp4Config" and not (config.model_quantization_config_kwargs or {}).get("dequantize")
     return "model_quantization_config" if kept else None
+
+
+def _offloaded(config: TrainingConfig) -> str | None:
+    option = fsdp_option(config)
+    return option if option is not None and offloads(config) else None
 
 
 _SDPA = "Write `attn_implementation: sdpa`, which runs everywhere."
@@ -103,7 +108,7 @@ NEEDS = (
         gpu_only=True,
         fix="Remove it: it finds where the host waits for a GPU.",
     ),
-    Need(what="FSDP", asks=fsdp_option, capability=None, gpu_only=True, fix=f"Remove it: {_PLAIN}"),
+    Need(what="offloading FSDP's shards", asks=_offloaded, capability=None, gpu_only=True, fix="Remove offload_params: the shards are in host memory."),
     Need(what="DeepSpeed", asks=_option("deepspeed"), capability=None, gpu_only=True, fix=f"Remove it: {_PLAIN}"),
 )
 

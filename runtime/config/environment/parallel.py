@@ -86,6 +86,13 @@ def tensor_stays_on_a_node(config: TrainingConfig, machine: Machine) -> Iterator
         )
 
 
+def machines_meet_in_a_storage(config: TrainingConfig, machine: Machine) -> Iterator[Finding]:
+    """Each machine writes its part of a checkpoint to its own disk; only a storage, or one disk for all, brings them together."""
+    if machine.nodes > 1 and config.launch.storage is None:
+        message = f"each of {machine.nodes} machines holds a part of every checkpoint: without a storage they train only where all share the disk of output_dir"
+        yield found(("launch", "storage"), message, "Set it, or output_dir to a folder that all machines share.", warning=True)
+
+
 def experts_spread(config: TrainingConfig, machine: Machine) -> Iterator[Finding]:
     """Experts are dealt out over groups of GPUs."""
     size = _size(config, "expert_parallel_size")
@@ -126,6 +133,7 @@ RULES = (
     sizes_make_the_gpus,
     heads_divide,
     tensor_stays_on_a_node,
+    machines_meet_in_a_storage,
     experts_spread,
     one_process_places_layers,
     unsloth_alone,

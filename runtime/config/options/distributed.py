@@ -10,43 +10,75 @@ StateDictType = Literal["FULL_STATE_DICT", "LOCAL_STATE_DICT", "SHARDED_STATE_DI
 
 
 class FSDP(Section):
-    """Fully sharded data parallel: weights, gradients and optimizer state spread over the devices."""
+    """Fully sharded data parallel (FSDP2): weights, gradients and optimizer state spread over the devices."""
 
-    fsdp_version: int | None = Field(None, ge=1, le=2, description="1 or 2, PyTorch's older or current implementation.")
+    fsdp_version: int | None = Field(
+        None,
+        ge=1,
+        le=2,
+        description="2, the default: PyTorch's current implementation. 1 is refused. `fsdp_version` outside says the same.",
+    )
     activation_checkpointing: bool | None = Field(
-        None, description="Recompute activations inside the sharded layers; use instead of `gradient_checkpointing`."
+        None,
+        description="Compute activations again in the backward pass, as `gradient_checkpointing: true` does; dropout is drawn alike both times.",
     )
     offload_params: bool | None = Field(
-        None, description="Keep shards in host memory and bring them in when needed: slow, fits far larger models."
+        None,
+        description="Keep shards of weights, gradients and optimizer in host memory, 16 bytes a trained parameter over all devices, and step there: several "
+        "times slower, fits far larger models. Default: false.",
     )
-    sync_module_states: bool | None = Field(None, description="Send the first process' weights to all others at the start.")
-    cpu_ram_efficient_loading: bool | None = Field(None, description="Only one process on each machine reads the weights.")
+    sync_module_states: bool | None = Field(
+        None, description="FSDP1: send the first process' weights to all others. FSDP2 has no need of it."
+    )
+    cpu_ram_efficient_loading: bool | None = Field(
+        None,
+        description="Only the first process reads the weights and sends the others their shards, so that host memory holds the model once and not once for each "
+        "device. Default: false. Not for a base in 4 bit, nor with options that change weights before training.",
+    )
     cpu_offload_pin_memory: bool | None = Field(
-        None, description="Page-locked host memory for offloaded shards. False lets the machine swap."
+        None, description="Page-locked host memory for offloaded shards, which travels faster. Default: true. False lets the machine swap."
     )
     use_orig_params: bool | None = Field(
-        None, description="FSDP1: keep parameters apart instead of flattened; needed where some are frozen."
+        None, description="FSDP1: keep parameters apart instead of flattened; needed where some are frozen. FSDP2 always does."
     )
-    state_dict_type: StateDictType | None = Field(None, description="Form of checkpoints: whole, or sharded by process.")
-    final_state_dict_type: StateDictType | None = Field(None, description="Form of the final model.")
+    state_dict_type: StateDictType | None = Field(
+        None,
+        description="Who writes a checkpoint: SHARDED_STATE_DICT, the default, has every process write its share of whole tensors, FULL_STATE_DICT the first "
+        "process all of them. Both hold one tensor a process in memory and go on with any number of devices. An adapter is always written by the first.",
+    )
+    final_state_dict_type: StateDictType | None = Field(
+        None, description="Form of the final model: always FULL_STATE_DICT, whole and in the format the base was loaded in."
+    )
     auto_wrap_policy: Literal["TRANSFORMER_BASED_WRAP", "SIZE_BASED_WRAP"] | None = Field(
-        None, description="What is sharded as one unit: a transformer layer, or a number of parameters."
+        None,
+        description="What is gathered as one unit: TRANSFORMER_BASED_WRAP, the default, a transformer layer. Units by size are refused.",
     )
-    transformer_layer_cls_to_wrap: str | None = Field(None, description="Class name of the transformer layer, such as `LlamaDecoderLayer`.")
-    reshard_after_forward: bool | None = Field(None, description="Free gathered weights after the forward pass: less memory, more traffic.")
+    transformer_layer_cls_to_wrap: str | None = Field(
+        None,
+        description="Class of the layers that are units, such as `LlamaDecoderLayer`; several with commas. Default: those the model names.",
+    )
+    reshard_after_forward: bool | None = Field(
+        None,
+        description="Free a layer's gathered weights after its forward pass and gather them again: less memory, half as much traffic again. Default: true.",
+    )
     sharding_strategy: Literal["FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD", "HYBRID_SHARD", "HYBRID_SHARD_ZERO2"] | None = Field(
-        None, description="FSDP1: what is sharded. FSDP2 has `reshard_after_forward` instead: true is FULL_SHARD, false SHARD_GRAD_OP."
+        None,
+        description="FSDP1's name for `reshard_after_forward`: FULL_SHARD is read as true, SHARD_GRAD_OP as false. For HYBRID_SHARD write `dp_replicate_size`.",
     )
     limit_all_gathers: bool | None = Field(
         None, description="FSDP1: wait before gathering further ahead than two layers, which saves memory. FSDP2 always does."
     )
     backward_prefetch: Literal["BACKWARD_PRE", "BACKWARD_POST", "NO_PREFETCH"] | None = Field(
-        None, description="FSDP1: when the next layer's weights are gathered in the backward pass."
+        None, description="FSDP1: when the next layer's weights are gathered in the backward pass. FSDP2 always does as BACKWARD_PRE says."
     )
     forward_prefetch: bool | None = Field(None, description="FSDP1: gather the next layer's weights during the forward pass.")
-    min_num_params: int | None = Field(None, ge=0, description="Parameters that make a unit, for `auto_wrap_policy: SIZE_BASED_WRAP`.")
+    min_num_params: int | None = Field(
+        None, ge=0, description="Parameters that make a unit, for `auto_wrap_policy: SIZE_BASED_WRAP`, which is refused."
+    )
     mixed_precision_policy: str | None = Field(
-        None, description="Number format in which shards are gathered and computed: `bf16` or `fp16`."
+        None,
+        description="Number format in which weights are gathered, layers computed and gradients reduced: `bf16`, `fp16` or `fp32`. Default: as `bf16` and `fp16` "
+        "say. Shards of trained weights, and the optimizer, are in 32 bits under mixed precision.",
     )
 
 
@@ -84,17 +116,28 @@ class DistributedOptions:
     )
     deepcompile: bool | None = Field(None, description="DeepSpeed's compiler.")
     fsdp: list[str] | None = Field(
-        None, description="Older form of FSDP's settings, a list of words such as `full_shard` and `auto_wrap`; use `fsdp_config`."
+        None,
+        description="Older form of FSDP's settings, a list of words: `full_shard`, `shard_grad_op` (`reshard_after_forward: false`), `offload` and `auto_wrap`; "
+        "use `fsdp_config`.",
     )
-    fsdp_config: FSDP | None = Field(None, description="Fully sharded data parallel; writing this section turns it on.")
+    fsdp_config: FSDP | None = Field(
+        None, description="Fully sharded data parallel, for runs of two GPUs or more; writing this section turns it on."
+    )
     fsdp_version: int | None = Field(
-        None, ge=1, le=2, description="1 or 2, PyTorch's older or current implementation. 2 is the one to use."
+        None, ge=1, le=2, description="2, the default: PyTorch's current implementation of FSDP. 1 is refused. It belongs to `fsdp_config`."
     )
-    fsdp_final_state_dict_type: StateDictType | None = Field(
-        None, description="Form of the final model; use `fsdp_config.final_state_dict_type`."
+    fsdp_final_state_dict_type: StateDictType | None = Field(None, description="Form of the final model: always FULL_STATE_DICT, whole.")
+    dp_shard_size: int | None = Field(
+        None,
+        ge=1,
+        description="Devices over which one copy of the weights is sharded. Default: all of them, or what `dp_replicate_size` leaves. Needs `fsdp_config`.",
     )
-    dp_shard_size: int | None = Field(None, ge=1, description="Devices over which weights are sharded. Default: all of them.")
-    dp_replicate_size: int | None = Field(None, ge=1, description="Copies of the sharded model, each on its own group of devices.")
+    dp_replicate_size: int | None = Field(
+        None,
+        ge=1,
+        description="Copies of the sharded model, each on its own group of devices: with one a machine, only gradients cross the network. Default: 1. "
+        "Times `dp_shard_size` it makes all devices. Needs `fsdp_config`.",
+    )
     context_parallel_size: int | None = Field(
         None, ge=1, description="Devices that share one sequence. Must divide their number; for contexts that do not fit on one."
     )

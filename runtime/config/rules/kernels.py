@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from runtime.config.finding import Finding, conflict
 from runtime.config.given import given
-from runtime.config.rules.distribution import LORA_KERNELS
 from runtime.config.schema import TrainingConfig
 
+LORA_KERNELS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "lora_embedding_kernel")
 _UNSLOTH = ("unsloth_lora_mlp", "unsloth_lora_qkv", "unsloth_lora_o")
 
 

@@ -35,6 +35,37 @@ GONE = {
     "default": "tokenizer_default",
     "tokenizer": "tokenizer_default",
 }
+# Those of SkyPilot 0.14 (sky/skylet/constants.py), and this machine.
+CLOUDS = frozenset(
+    (
+        "local",
+        "aws",
+        "azure",
+        "gcp",
+        "ibm",
+        "lambda",
+        "scp",
+        "oci",
+        "kubernetes",
+        "runpod",
+        "vast",
+        "vsphere",
+        "cudo",
+        "fluidstack",
+        "paperspace",
+        "primeintellect",
+        "do",
+        "nebius",
+        "ssh",
+        "slurm",
+        "hyperbolic",
+        "seeweb",
+        "shadeform",
+        "yotta",
+        "mithril",
+        "verda",
+    )
+)
 # What is no adapter of its own.
 ADAPTERS = {
     "dora": "Write `adapter: lora` and `peft_use_dora: true`.",
@@ -192,6 +223,20 @@ def score_names(config: TrainingConfig) -> Iterator[Finding]:
             yield from _named(name, path, Choices(what="score of answers", built=SCORES))
 
 
+def cloud_names(config: TrainingConfig) -> Iterator[Finding]:
+    """Clouds exist, and a region that brings its cloud along brings the one the run goes to."""
+    launch, known = config.launch, Choices(what="cloud", built=CLOUDS)
+    yield from _named(launch.cloud, ("launch", "cloud"), known)
+    for index, region in enumerate(launch.regions):
+        path: Path = ("launch", "region", index) if isinstance(launch.region, list) else ("launch", "region")
+        cloud, slash, _ = region.partition("/")
+        if slash and launch.cloud is None:
+            yield from _named(cloud, path, known)
+        elif slash and cloud in CLOUDS and cloud != launch.cloud:
+            message = f"the region '{region}' is one of {cloud}, and `cloud` is {launch.cloud}"
+            yield Finding(code="conflict", path=path, message=message, fix="Remove one of the two.")
+
+
 def _named(name: str | None, path: Path, known: Choices) -> Iterator[Finding]:
     if name is None or name in known.built:
         return
@@ -213,6 +258,7 @@ def _named(name: str | None, path: Path, known: Choices) -> Iterator[Finding]:
 
 RULES = (
     optimizer_name,
+    cloud_names,
     scheduler_name,
     adapter_name,
     attention_name,

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
+from runtime.checkpoint.busy import asked_pause_s
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.publish.hub.repository import Repository
 
@@ -144,33 +145,14 @@ def status_of(error: BaseException) -> int | None:
 def _wait(state: RetryCallState) -> float:
     error = _error(state)
     error = cause(error) if error is not None else None
-    asked = _retry_after(error)
-    if asked is not None:
-        return asked
+    asked = asked_pause_s(getattr(getattr(error, "response", None), "headers", None) or {})
+    if asked:
+        return min(asked, _LONGEST_ASKED_S)
     if error is not None and status_of(error) in _CONFLICTS and state.attempt_number <= 3:
         return 0.0
     # Jitter from a source of its own: the global one belongs to training.
     jitter = secrets.randbelow(1000) / 1000
     return min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(state.attempt_number - 1, 10)) * (0.5 + 0.5 * jitter)
-
-
-def _retry_after(error: BaseException | None) -> float | None:
-    """Seconds the Hub asks to wait, by `Retry-After` in seconds or as a date, or by the reset of its rate limit (`t=` in `RateLimit`)."""
-    from email.utils import parsedate_to_datetime
-
-    headers = getattr(getattr(error, "response", None), "headers", None)
-    if headers is None:
-        return None
-    given = str(headers.get("Retry-After") or "").strip()
-    if given.isdecimal():
-        return min(float(given), _LONGEST_ASKED_S)
-    if given:
-        try:
-            return min(max(0.0, parsedate_to_datetime(given).timestamp() - time.time()), _LONGEST_ASKED_S)
-        except ValueError:
-            return None
-    reset = re.search(r"\bt=(\d+)", str(headers.get("RateLimit") or ""))
-    return min(float(reset[1]), _LONGEST_ASKED_S) if reset is not None and status_of(error) == 429 else None  # type: ignore[arg-type]
 
 
 def _error(state: RetryCallState) -> BaseException | None:

@@ -5,6 +5,7 @@ Source: "Spot Instance interruption notices" and "Use IMDSv2", Amazon EC2 user g
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ _TOKEN_TTL_S = 21600
 _RENEW_BEFORE_S = 60.0
 _TIMEOUT_S = 2.0
 _LEAD_S = 120.0
+# One word: anything else, a page to log in on say, could not even be sent back.
+_TOKEN = re.compile(r"[!-~]+")
 _ACTION = "/latest/meta-data/spot/instance-action"
 _REBALANCE = "/latest/meta-data/events/recommendations/rebalance"
 
@@ -90,7 +93,10 @@ class AwsSpot:
         answer = self._service.ask(
             "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_TTL_S)}, timeout_s=timeout_s, method="PUT"
         )
-        self._token = answer.expect(200).text or None
+        token = answer.expect(200).text
+        if not _TOKEN.fullmatch(token):
+            raise OSError("what answers is no metadata service: it hands out something else than a token")
+        self._token = token
         self._renew_at = self._clock() + _TOKEN_TTL_S - _RENEW_BEFORE_S
 
 

@@ -41,7 +41,7 @@ class AzureSpot:
 
     def is_here(self, timeout_s: float) -> bool:
         """Whether the service describes a machine of Azure."""
-        answer = self._service.ask(_COMPUTE, _MARK, timeout_s=timeout_s)
+        answer = self._service.ask(_COMPUTE, _MARK, timeout_s=timeout_s).considered()
         if answer.status != 200:
             return False
         try:
@@ -60,21 +60,24 @@ class AzureSpot:
         listed = answer.document().get("Events", [])
         self._enabled = True
         events = [event for event in listed if isinstance(event, dict) and self._concerns_us(event)] if isinstance(listed, list) else []
-        ends = [event for event in events if event.get("EventType") in _ENDS]
+        ends = [event for event in events if _kind(event) in _ENDS]
         if ends:
-            deadline, kind = min((self._not_before(event), str(event["EventType"])) for event in ends)
+            deadline, kind = min((self._not_before(event), _kind(event)) for event in ends)
             return Sign(kind="preempt", reason=f"Microsoft takes this machine away ({kind})", deadline_at=deadline)
         for event in events:
             identity = str(event.get("EventId"))
-            if event.get("EventType") in _ENDS_TRAINING and identity not in self._hinted:
+            if _kind(event) in _ENDS_TRAINING and identity not in self._hinted:
                 self._hinted.add(identity)
-                return Sign(kind="hint", reason=f"Microsoft has scheduled a {str(event['EventType']).lower()} of this machine")
+                return Sign(kind="hint", reason=f"Microsoft has scheduled a {_kind(event).lower()} of this machine")
         return None
 
     def _concerns_us(self, event: dict[str, Any]) -> bool:
         # Machines of one scale set or availability set hear of each other's events too.
         named = event.get("Resources")
-        return self._machine is None or not isinstance(named, list) or not named or self._machine in named
+        if self._machine is None or not isinstance(named, list) or not named:
+            return True
+        # Names of resources are the same in capital and small letters.
+        return self._machine.casefold() in {str(name).casefold() for name in named}
 
     def _not_before(self, event: dict[str, Any]) -> float:
         """When it may happen, Unix seconds. An event that has started says nothing there: it happens now."""
@@ -89,3 +92,7 @@ class AzureSpot:
             except ValueError:
                 return self._clock() + _LEAD_S
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _kind(event: dict[str, Any]) -> str:
+    return str(event.get("EventType"))

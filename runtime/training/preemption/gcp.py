@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import urlencode
 
 from runtime.training.preemption.metadata import Answer, MetadataService
@@ -34,14 +35,16 @@ class GcpSpot:
 
     def is_here(self, timeout_s: float) -> bool:
         """Whether the server answers with Google's own mark."""
-        return self._service.ask(_ROOT, _FLAVOR, timeout_s=timeout_s).headers.get("metadata-flavor") == "Google"
+        return self._service.ask(_ROOT, _FLAVOR, timeout_s=timeout_s).considered().headers.get("metadata-flavor") == "Google"
 
     def next_sign(self) -> Sign | None:
         """The preemption if there is one, waiting for it a while; before that, maintenance that ends the machine, once."""
-        event = self._get("maintenance-event", timeout_s=_TIMEOUT_S).text
-        before, self._maintenance = self._maintenance, event
-        if event.startswith("TERMINATE") and not before.startswith("TERMINATE"):
-            return Sign(kind="hint", reason="Google has planned maintenance that ends this machine, within the hour")
+        # What is only a hint may fail and not keep the notice from being asked for.
+        with suppress(OSError):
+            event = self._get("maintenance-event", timeout_s=_TIMEOUT_S).text
+            before, self._maintenance = self._maintenance, event
+            if event.startswith("TERMINATE") and not before.startswith("TERMINATE"):
+                return Sign(kind="hint", reason="Google has planned maintenance that ends this machine, within the hour")
         answer = self._preempted()
         if answer.text != "TRUE":
             return None

@@ -17,6 +17,10 @@ LINK_LOCAL = "http://169.254.169.254"
 _MAX_BYTES = 256 * 1024
 
 
+class BusyError(OSError):
+    """The service has no time for the question now."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """One answer; header names in lower case."""
@@ -40,9 +44,15 @@ class Answer:
             raise OSError(f"no JSON object: {self.text[:60]!r}")
         return found
 
+    def considered(self) -> Answer:
+        """Itself. Raises BusyError when it says no more than that it should be asked again."""
+        if self.status == 429 or self.status >= 500:
+            raise BusyError(f"answered {self.status}")
+        return self
+
     def expect(self, *statuses: int) -> Answer:
-        """Itself. Raises OSError when the status is none of `statuses`."""
-        if self.status not in statuses:
+        """Itself. Raises OSError when the status is none of `statuses`, BusyError among them."""
+        if self.considered().status not in statuses:
             raise OSError(f"answered {self.status}")
         return self
 

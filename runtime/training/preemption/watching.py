@@ -31,7 +31,7 @@ def watch(source: Source, *, on_sign: Callable[[Sign], None], say: Callable[[str
         pause = source.pause_s
         try:
             sign = source.next_sign()
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  an answer may be wrong in ways nobody foresaw; whoever listens to it may not end with it
             failures += 1
             if failures == _NOTABLE_FAILURES:
                 say(f"the metadata service of {source.name} does not answer ({error}): a notice may be missed; still asking")

@@ -12,7 +12,7 @@ import pytest
 from launcher.backend.node.health import health
 from launcher.backend.protocol import ACTIVE
 from launcher.task.envelope import SEALED
-from runtime.config.problem import UserError
+from runtime.config.problem import ExitCode, Problem, UserError
 
 if TYPE_CHECKING:
     from tests.integration.rented.conftest import World
@@ -126,6 +126,18 @@ def test_a_second_run_of_the_same_name_is_refused_by_its_storage(world: World, t
     with pytest.raises(UserError, match="the storage has a run called"):
         world.another_laptop(tmp_path / "elsewhere").submit(world.job())
     world.wait(lambda: world.backend.look(record.run).state not in ACTIVE)
+
+
+def test_a_run_that_skypilot_refuses_leaves_nothing_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        assert list((world.storage / "kind-otter-x7k" / "inputs").iterdir()), "they had been sent"
+        raise UserError(Problem(code="no-server", message="nobody is there"), exit_code=ExitCode.REMOTE_REFUSED)
+
+    monkeypatch.setattr(world.cloud, "launch_job", refuse)
+    with pytest.raises(UserError, match="nobody is there"):
+        world.backend.submit(world.job())
+    assert not [path for path in (world.storage / "kind-otter-x7k").rglob("*") if path.is_file()]
+    assert world.backend.runs() == []
 
 
 @LONG

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from launcher.backend.pulling import available, pull
+from runtime.checkpoint.owner import this_owner
 from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.sealing import new_staging, seal
 from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.storing import seal_in_store
-from runtime.config.problem import UserError
+from runtime.config.problem import ExitCode, UserError
 from runtime.record import RunRecord
 
 
@@ -60,3 +61,35 @@ def test_what_is_not_there_is_told_with_how_to_see_what_is(record: RunRecord, tm
         with pytest.raises(UserError, match="pull tiny --list"):
             pull(alone, tmp_path / "copy", **asked)
     assert not (tmp_path / "copy").exists()
+
+
+def test_what_is_damaged_here_comes_from_the_storage(record: RunRecord, tmp_path: Path) -> None:
+    damaged = Path(record.output_dir) / "checkpoints" / "step-00000020" / "model.safetensors"
+    damaged.write_bytes(b"checkpoint of 2!")
+    pulled = pull(record, tmp_path / "copy", step=20)
+    assert (pulled.path / "model.safetensors").read_bytes() == b"checkpoint of 20"
+    assert pulled.source.startswith("file://")
+    with pytest.raises(UserError, match="checksum differs") as caught:
+        pull(record.model_copy(update={"storage": None}), tmp_path / "other", step=20)
+    assert caught.value.exit_code == ExitCode.NOT_VERIFIED
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_merged_model_comes_with_the_final_one_and_what_lies_beside_them_does_not(record: RunRecord, tmp_path: Path) -> None:
+    final = sealed(Path(record.output_dir) / "final", 40, "final")
+    sealed(final / "merged", 40, "merged")
+    (final / "notes.txt").write_text("mine")
+    pulled = pull(record, tmp_path / "copy")
+    assert {str(file.relative_to(pulled.path)) for file in pulled.path.rglob("*") if file.is_file()} == {
+        f"{folder}{name}" for folder in ("", "merged/") for name in ("model.safetensors", "manifest.json")
+    }
+    assert pulled.files == 2
+
+
+def test_what_a_killed_pull_left_goes_with_the_next(record: RunRecord, tmp_path: Path) -> None:
+    host, pid, *_ = str(this_owner()).split("-")
+    left = tmp_path / f".staging-{host}-{pid}-1-abcd1234"
+    left.mkdir()
+    (left / "half").write_bytes(b"half")
+    pull(record, tmp_path / "copy", step=10)
+    assert not left.exists()

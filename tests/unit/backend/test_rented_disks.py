@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from launcher.backend.sky.answers import cluster_in, disk_in
+from launcher.backend.sky.cloud import Rented
 from launcher.backend.sky.disks import disk_usd_per_h
 from launcher.backend.sky.examination import described, end_all, examine_rented
+from runtime.record import RunRecord
 
 
 def volume(name: str, **given: Any) -> dict[str, Any]:
@@ -45,6 +47,22 @@ def test_a_disk_left_behind_is_needless_and_one_made_to_keep_is_shown() -> None:
     assert found.needed == ()
     assert described(found.foreign[0]) == "the disk kept in runpod/CA is ready, $0.0700 an hour"
     assert found.usd_per_h == pytest.approx(0.07)
+
+
+def test_what_may_be_needed_is_not_called_needless() -> None:
+    things = [
+        Rented(kind="cluster", name="one", number=None, status="UP", where="", usd_per_h=2.0),
+        Rented(kind="cluster", name="two-7", number=None, status="UP", where="", usd_per_h=3.0),
+        Rented(kind="job", name="three", number=9, status="RUNNING", where="", usd_per_h=None),
+    ]
+    runs = {
+        name: RunRecord(run=name, recipe="r", output_dir="o", created=0.0, state="stopped", backend="sky")
+        for name in ("one", "two", "three")
+    }
+    assert [thing.name for thing in examine_rented(things, runs).needless] == ["one", "two-7", "three"]
+    found = examine_rented(things, runs, unsure={"two", "three"})
+    assert ([thing.name for thing in found.needless], [thing.name for thing in found.needed]) == (["one"], ["two-7", "three"])
+    assert [thing.name for thing in examine_rented(things, runs).of_run("two").needless] == ["two-7"]
 
 
 def test_ending_deletes_the_disk_and_nothing_else() -> None:

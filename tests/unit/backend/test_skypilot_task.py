@@ -41,6 +41,10 @@ def test_skypilot_reads_the_task_as_it_was_meant(tmp_path: Path) -> None:
     one = next(iter(task.resources))
     assert (one.accelerators, one.region, one.disk_size) == ({"A100": 8}, "us-east-1", 200)
     assert one.job_recovery["recover_on_exit_codes"] == [75, 137, 143]
+    # SkyPilot wants the same of every one of them.
+    assert {(one.autostop_config.idle_minutes, one.autostop_config.down, one.autostop_config.wait_for.value) for one in task.resources} == {
+        (5, True, "jobs")
+    }
 
 
 @pytest.mark.cloud

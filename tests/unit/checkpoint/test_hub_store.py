@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("huggingface_hub", reason="not installed: pip install huggingface_hub")
 pytest.importorskip("httpx2", reason="the Hub's client here is an older one")
 
+from runtime.checkpoint.busy import pause_of
 from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.restore import restore_newest
 from runtime.checkpoint.retention import Keep, prune_stored
@@ -100,3 +101,28 @@ def test_a_busy_hub_is_asked_again(online: Any, store: Store) -> None:
     online.server.order(r"POST .*/commit/", 503)
     store.put_bytes("run/a", b"second")
     assert online.server.files(REPO)["run/a"] == b"second"
+
+
+def test_a_token_that_is_renewed_while_the_run_goes_on_is_used(online: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put_bytes("run/a", b"first")
+    online.server.token = "hf_" + "another" * 4
+    with pytest.raises(UserError, match="401"):
+        store.put_bytes("run/a", b"second")
+    monkeypatch.setenv("HF_TOKEN", online.server.token)
+    store.put_bytes("run/a", b"third")
+    assert b"".join(store.read("run/a")) == b"third"
+
+
+def test_a_used_up_rate_limit_of_the_hub_is_left_to_who_can_wait(online: Any, hub_module: Any, store: Store) -> None:
+    store.put_bytes("run/a", b"first")
+    online.server.order(r"POST .*/commit/", hub_module.Answer(429, {"RateLimit": '"api";r=0;t=55'}))
+    with pytest.raises(ConnectionError) as caught:
+        store.put_bytes("run/a", b"second")
+    assert pause_of(caught.value) == 55.0
+
+
+def test_deletions_whose_answer_was_lost_are_not_refused(online: Any, hub_module: Any, store: Store) -> None:
+    store.put_bytes("run/a", b"first")
+    online.server.order(r"POST .*/commit/", hub_module.Answer(how="lose"))
+    store.delete("run/a")
+    assert "run/a" not in online.server.files(REPO)

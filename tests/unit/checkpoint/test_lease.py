@@ -124,6 +124,23 @@ def test_it_is_renewed_when_a_fifth_of_its_life_is_over(place: RunStore) -> None
     assert beats == [0, 0, 1, 1, 2]
 
 
+def test_what_was_seen_is_believed_for_a_moment_and_no_longer(place: RunStore) -> None:
+    now, looks = 0.0, []
+    held = Lease(place, attempt=1, ttl_s=100.0, look_s=1.0, clock=lambda: now)
+    look = place.store.stat
+    place.store.stat = lambda key: looks.append(now) or look(key)  # type: ignore[method-assign, func-returns-value]
+    for moment in (0.0, 0.1, 0.9, 1.2, 2.0):
+        now = moment
+        held.hold()
+    assert looks == [0.0, 0.1, 1.2]
+    lease(place, 2).hold()
+    looks.clear()
+    held.hold()
+    now = 2.3
+    with pytest.raises(FencedError):
+        held.hold()
+
+
 def test_a_lost_or_unreadable_lease_is_written_again(place: RunStore) -> None:
     held = lease(place, 2)
     held.hold()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from runtime.checkpoint.checksum import digest_bytes
-from runtime.checkpoint.manifest import Manifest, ManifestFile, parse_manifest, read_manifest, verify
+from runtime.checkpoint.manifest import DAMAGE, Manifest, ManifestFile, parse_manifest, read_manifest, verify
 from runtime.config.problem import UserError
 
 ZERO = "xxh3_128:" + "0" * 32
@@ -110,10 +110,17 @@ def test_impossible_file_lists_are_refused(files: list[dict[str, Any]], words: s
 
 
 def test_a_newer_format_is_named_as_such() -> None:
-    with pytest.raises(UserError, match="manifest format 2") as caught:
-        parse_manifest(signed(document_of(format_version=2, something_new=1)), place="here")
+    with pytest.raises(UserError, match="manifest format 3") as caught:
+        parse_manifest(signed(document_of(format_version=3, something_new=1)), place="here")
     assert caught.value.problems[0].code == "newer-format"
     assert "upgrade" in caught.value.problems[0].fix
+
+
+def test_an_older_format_is_no_damage() -> None:
+    with pytest.raises(UserError, match="manifest format 1") as caught:
+        parse_manifest(signed(document_of(format_version=1)), place="here")
+    assert {problem.code for problem in caught.value.problems} == {"older-format"}
+    assert "older-format" not in DAMAGE
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"checksum": 1}'])

@@ -7,14 +7,17 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tenacity import wait_none
 
 from runtime.checkpoint import objects
 from runtime.checkpoint.bandwidth import Unlimited
-from runtime.checkpoint.checksum import Digest, digest_bytes
+from runtime.checkpoint.checksum import LEAF_BYTES, Digest, digest_bytes
 from runtime.checkpoint.objects import Head, ObjectStore, ReplacedError
 from runtime.checkpoint.parts import PART_BYTES, SLOTS, Parts, part_bytes
 from runtime.checkpoint.refusal import no_permission, refused
+from runtime.checkpoint.span import span_bytes
 from runtime.config.problem import UserError
 from runtime.config.storage import Address
 
@@ -30,7 +33,7 @@ class Memory:
     def __init__(self, *, sums: bool = True) -> None:
         self.address = Address(kind="s3", bucket="bucket", prefix="deep")
         self.objects: dict[str, tuple[int, bytes]] = {}
-        self.sums = sums
+        self._sums = sums
         self.on: Callable[[str], None] = lambda _request: None
         self.mangle: Callable[[bytes], bytes] = lambda content: content
         self.conditions = True
@@ -40,7 +43,7 @@ class Memory:
         if name not in self.objects:
             return None
         version, content = self.objects[name]
-        checksum = digest_bytes(content).checksum if self.sums else None
+        checksum = digest_bytes(content).checksum if self._sums else None
         return Head(name=name, size=len(content), version=str(version), checksum=checksum)
 
     def get(self, head: Head, offset: int, count: int) -> Generator[bytes, None, None]:
@@ -65,6 +68,10 @@ class Memory:
         self.objects[name] = (version + 1, self.mangle(b"".join(contents)))
         return digest, digest.checksum if checksums else None
 
+    def sums(self, source: Path, *, checksums: bool) -> tuple[Digest, str | None]:
+        digest = digest_bytes(source.read_bytes())
+        return digest, digest.checksum if checksums else None
+
     def list(self, prefix: str) -> Iterator[Head]:
         for name in sorted(self.objects):
             if name.startswith(prefix):
@@ -75,7 +82,7 @@ class Memory:
         self.objects.pop(name, None)
 
     def refuses_wrong_checksum(self, name: str) -> bool:
-        return self.sums
+        return self._sums
 
     def _part(self, _number: int, content: memoryview) -> bytes:
         self.on("part")
@@ -107,6 +114,39 @@ def test_an_object_of_another_size_is_removed_again(tmp_path: Path, sums: bool, 
     with pytest.raises(ConnectionError, match="differs from what was sent"):
         ObjectStore(service, Unlimited()).put_file("run/a", tmp_path / "source")
     assert service.objects == {}
+
+
+def test_a_store_that_does_not_know_at_once_what_it_has_is_asked_again(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"content")
+    service, stale = Memory(), [2]
+
+    def head(name: str) -> Head | None:
+        if name.endswith("run/a") and stale[0]:
+            stale[0] -= 1
+            return None
+        return Memory.head(service, name)
+
+    service.head = head  # type: ignore[method-assign]
+    asked: list[str] = []
+    service.on = asked.append
+    assert ObjectStore(service, Unlimited()).put_file("run/a", tmp_path / "source").confirmed
+    assert asked.count("part") == 1
+
+
+@pytest.mark.parametrize("sums", [True, False])
+def test_a_big_file_that_arrived_and_was_not_noted_is_not_sent_again(tmp_path: Path, sums: bool) -> None:
+    """Its process died, or was told that the request failed. Only where the store's own sum says that it is the same."""
+    service, content = Memory(sums=sums), b"x" * (PART_BYTES + 1)
+    (tmp_path / "source").write_bytes(content)
+    asked: list[str] = []
+    for there, parts in ((content, 0 if sums else 2), (content[:-1] + b"y", 2), (content[:-1], 2)):
+        service.objects["deep/run/a"] = (1, there)
+        asked.clear()
+        service.on = asked.append
+        sent = ObjectStore(service, Unlimited()).put_file("run/a", tmp_path / "source")
+        assert sent == digest_bytes(content)
+        assert (asked.count("part"), sent.copied, sent.confirmed) == (parts, parts == 0, sums)
+        assert service.objects["deep/run/a"][1] == content
 
 
 def test_a_checksum_that_is_believed_must_match(tmp_path: Path) -> None:
@@ -307,3 +347,11 @@ def test_keys_of_the_probe_are_reserved() -> None:
     store = ObjectStore(Memory(), Unlimited())
     with pytest.raises(ValueError, match="reserved"):
         store.put_bytes(".probe/x", b"")
+
+
+@given(st.integers(0, 1 << 40), st.sampled_from([8 << 20, 32 << 20]))
+def test_spans_are_whole_leaves_and_grow_with_the_object(size: int, least: int) -> None:
+    step = span_bytes(size, least)
+    assert step % LEAF_BYTES == 0
+    assert least <= step <= 4 * least
+    assert step == least or size > 16 * least

@@ -94,6 +94,10 @@ def test_the_pause_that_a_store_asks_for_is_kept() -> None:
         ({"retry-after": "Tue, 14 Nov 2023 22:14:00 GMT", "date": "Tue, 14 Nov 2023 22:13:20 GMT"}, 40.0),
         ({"retry-after": "Tue, 14 Nov 2023 22:14:00 GMT", "date": "Tue, 14 Nov 2023 22:15:00 GMT"}, 0.0),
         ({"retry-after": "Tue, 14 Nov 2023 22:14:00 GMT"}, 0.0),
+        ({"RateLimit": '"api";r=0;t=55', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}, 55.0),
+        ({"RateLimit": '"api";r=0;t=55', "Retry-After": "7"}, 7.0),
+        ({"RateLimit": '"api";r=12;t=55'}, 0.0),
+        ({"RateLimit": "none"}, 0.0),
     ],
 )
 def test_the_words_of_a_store_that_asks_for_a_pause(headers: dict[str, str], pause_s: float) -> None:

@@ -159,6 +159,29 @@ def test_a_broken_newest_in_the_store_never_costs_the_last_good_one(sealed: Any,
     assert found.step == 10
 
 
+@pytest.mark.parametrize("answer", [b"half of a mani", None])
+def test_a_manifest_that_is_read_wrong_once_costs_nothing(
+    sealed: Any, place: RunStore, monkeypatch: pytest.MonkeyPatch, answer: bytes | None
+) -> None:
+    """The best checkpoint is a dead attempt's: what looks like its leftovers is named by a manifest that this once did not arrive as it is."""
+    for step, writer in ((10, "1-aaaa"), (20, "1-aaaa"), (30, "2-bbbb")):
+        seal_in_store(place, sealed(step, files={"a": b"x"}), writer=writer)
+    before = keys(place)
+
+    def read(store: DirectoryStore, key: str) -> Any:
+        if "step-00000010" not in key:
+            return good(store, key)
+        if answer is None:
+            raise FileNotFoundError(key)
+        return iter([answer])
+
+    good = DirectoryStore.read
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectoryStore, "read", read)
+        assert prune_stored(place, Keep(last=2, best=frozenset({10})), attempt=2, sealed=30) == ()
+    assert keys(place) == before
+
+
 def test_a_newer_one_that_only_looks_whole_never_costs_the_one_just_sealed(sealed: Any, place: RunStore, tmp_path: Path) -> None:
     for step in (40, 45, 50):
         seal_in_store(place, sealed(step, files={"a": b"good"}), writer="1-aaaa")

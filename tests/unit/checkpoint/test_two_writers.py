@@ -101,7 +101,7 @@ class Scene:
         return folder
 
     def life(
-        self, attempt: int, *steps: int, keep: int | None = 1, leased: bool = False, looks: bool = False, copies: bool = False
+        self, attempt: int, *steps: int, keep: int | None = 1, leased: bool = False, looks: bool = False, copies: bool = False, best: int = 0
     ) -> Program:
         """What a process does to the store: take the lease, then seal and prune, as the uploader does; returns how it ended. With `copies` it has the
         store copy what the newest checkpoint there has too."""
@@ -126,7 +126,7 @@ class Scene:
                         earlier = newest_manifest(place) if copies else None
                         seal_in_store(place, self.folder(attempt, step), writer=writer, sent=sent, earlier=earlier, guard=guard)
                         if keep is not None:
-                            prune_stored(place, Keep(last=keep), attempt=attempt, sealed=step, guard=guard)
+                            prune_stored(place, Keep(last=keep, best=frozenset({best})), attempt=attempt, sealed=step, guard=guard)
                         ends.append("sealed")
                         break
                     except LostError as lost:
@@ -247,6 +247,20 @@ def test_bytes_that_are_read_wrong(tmp_path: Path, sealed: Any, honours: str) ->
     scene = Scene(tmp_path, sealed, HONOURS[honours], same=False)
     start = scene.content_after({}, scene.life(1, 30, 40, keep=None))
     explore(scene, start, scene.life(2, 40, keep=None), at_end=lambda _content, _results: None, faults=2, wrong_bytes=True)
+
+
+@pytest.mark.parametrize("honours", HONOURS if FULL else ["create"])
+def test_a_kept_checkpoint_of_a_dead_attempt_stays_whatever_is_read_wrong(tmp_path: Path, sealed: Any, honours: str) -> None:
+    """The best one is older than the newest: no manifest that arrives damaged, or seems to be missing, makes leftovers of what it names."""
+    scene = Scene(tmp_path, sealed, HONOURS[honours], same=False, files=1)
+    start = scene.content_after({}, scene.life(1, 10, 20, keep=None))
+    left = {"run/checkpoints/step-00000020/0-dead/model": b"left"}
+    best = {key: content for key, content in start.items() if "/step-00000010/" in key}
+
+    def at_end(content: Content, _results: tuple[object, ...]) -> None:
+        assert best.items() <= content.items(), "the best checkpoint was broken"
+
+    explore(scene, {**start, **left}, scene.life(2, 30, best=10), at_end=at_end, faults=2 if FULL else 1, wrong_bytes=True)
 
 
 @pytest.mark.parametrize("honours", HONOURS)

@@ -354,3 +354,17 @@ def test_only_what_changed_is_sent(store: Gated, log: Log, sealed: Any) -> None:
             assert uploader.close(LONG_S)
     assert [fields["sent_bytes"] for kind, _, fields in log.events if kind == "uploaded"] == [892, 100, 100]
     assert sorted(origin for origin in origins if origin) == ["step-00000010", "step-00000020"]
+
+
+def test_how_long_a_store_was_away_does_not_count_as_sending(sealed: Any, start: Any, store: Gated, log: Log) -> None:
+    clock = [0.0]
+
+    def away(_state: Any) -> float:
+        # The pause that follows ends with the failure, by this clock ten thousand seconds later.
+        store.error = None
+        threading.Timer(0.05, lambda: clock.__setitem__(0, 10_000.0)).start()
+        return 0.3
+
+    store.error = ConnectionResetError("away")
+    start(wait=away, clock=lambda: clock[0]).submit(sealed(40))
+    assert log.wait("uploaded")["seconds"] < 100

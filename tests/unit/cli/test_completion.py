@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from launcher.state.runs import create_run
+from runtime.record import RunRecord
+
 
 def offered(shell: str, line: str, state: Path) -> str:
     """What completing the last word of `line` prints for `shell`."""
@@ -31,6 +34,10 @@ def state(tmp_path: Path) -> Path:
     for name in ("brave-heron", "calm-otter"):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "run.json").touch()
+    for number in (1, 2):
+        folder = create_run(tmp_path, f"wide-grid-{number}")
+        record = RunRecord(run=folder.run, recipe="r.yml", backend="local", output_dir="/nowhere", created=0.0, sweep="wide-grid")
+        folder.save(record)
     return tmp_path
 
 
@@ -44,6 +51,8 @@ def state(tmp_path: Path) -> Path:
         ("zsh", "launcher logs ", "calm-otter", "validate"),
         ("fish", "launcher status br", "brave-heron", "calm-otter"),
         ("fish", "launcher va", "validate", "status"),
+        ("fish", "launcher metrics wide", "wide-grid\n", "brave-heron"),
+        ("fish", "launcher logs wide", "wide-grid-2\n", "wide-grid\n"),
     ],
 )
 def test_the_last_word_is_completed(shell: str, line: str, wanted: str, unwanted: str, state: Path) -> None:

@@ -66,3 +66,5 @@ def test_a_dry_run_builds_nothing(podman: Path, capfd: pytest.CaptureFixture[str
     assert run(podman, "build", "--base", "my base:1", "--dry-run") == 0
     assert "'BASE=my base:1'" in capfd.readouterr().out
     assert not (podman / "seen").exists()
+    assert run(podman, "push", "--tag", "r.io/a:1", "--dry-run", "--json") == 0
+    assert json.loads(capfd.readouterr().out)["data"]["command"][:2] == ["podman", "push"]

@@ -34,6 +34,10 @@ def _text(changes: dict[str, Any]) -> str:
 BROKEN: list[tuple[dict[str, Any], tuple[str, str]]] = [
     ({"optimizer": "adamww"}, ("unknown-name", "optimizer")),
     ({"launch": {"storage": "s33://bucket/runs"}}, ("unknown-name", "launch.storage")),
+    ({"launch": {"image": "r.io/a", "secrets": ["SKYPILOT_DOCKER_PASSWORD", "SKYPILOT_DOCKER_USERNAME"]}}, ("missing", "launch.secrets")),
+    ({"launch": {"cloud": "awss"}}, ("unknown-name", "launch.cloud")),
+    ({"launch": {"region": ["gcp/us-central1", "us-west-2/us-west-2a"]}}, ("unknown-name", "launch.region[1]")),
+    ({"launch": {"region": "aws/us-west-2", "cloud": "gcp"}}, ("conflict", "launch.region")),
     ({"launch": {"storage": "hf://me/runs", "cloud": "aws"}}, ("conflict", "launch.storage")),
     ({"launch": {"storage": "hf://me/runs", "gpus": "A100:8"}}, ("conflict", "launch.storage")),
     ({"launch": {"storage": "hf://me/runs", "upload_mb_per_s": 5.0}}, ("conflict", "launch.upload_mb_per_s")),
@@ -240,7 +244,6 @@ LOSSES: list[tuple[dict[str, Any], tuple[str, str]]] = [
 BROKEN += LOSSES
 
 FSDP2 = {"fsdp_version": 2, "fsdp_config": {"reshard_after_forward": True}}
-FSDP1 = {"fsdp_version": 1, "fsdp_config": {"state_dict_type": "FULL_STATE_DICT"}}
 QLORA = {**LORA, "adapter": "qlora", "load_in_4bit": True}
 PAIRED = {"datasets": [{"path": "a.jsonl", "type": "chat_template.default"}]}
 GRPO = {"rl": "grpo", "datasets": [{"path": "a.jsonl", "type": "mine.prompts"}], "trl": {"reward_funcs": ["mine.short"]}}
@@ -298,22 +301,18 @@ ALONE: list[tuple[dict[str, Any], tuple[str, str]]] = [
     ({**LORA, "lora_target_linear": None, "lora_target_modules": ["q_proj"], "quantize_moe_experts": True}, ("missing", "load_in_4bit")),
     ({**QLORA, "quantize_moe_experts": True}, ("conflict", "lora_target_linear")),
     ({"float16": True}, ("conflict", "float16")),
-    ({"fsdp_version": 1, "fsdp_config": {"fsdp_version": 2}}, ("conflict", "fsdp_config.fsdp_version")),
+    ({"fsdp_version": 2, "fsdp_config": {"fsdp_version": 1}}, ("conflict", "fsdp_config.fsdp_version")),
     ({**FSDP2, "optimizer": "adamw_bnb_8bit"}, ("conflict", "optimizer")),
+    ({**FSDP2, "liger_fused_linear_cross_entropy": True}, ("conflict", "liger_fused_linear_cross_entropy")),
     ({"fsdp_config": {"offload_params": True}, "optimizer": "adamw_torch_8bit"}, ("conflict", "optimizer")),
     ({**LORA, **FSDP2, "load_in_8bit": True}, ("conflict", "load_in_8bit")),
     ({"fsdp_config": {"cpu_offload_pin_memory": False}}, ("conflict", "fsdp_config.cpu_offload_pin_memory")),
-    (
-        {"fsdp_version": 1, "fsdp_config": {"cpu_offload_pin_memory": False, "offload_params": True}},
-        ("conflict", "fsdp_config.cpu_offload_pin_memory"),
-    ),
     ({**QLORA, **FSDP2, **PAIRED, "rl": "dpo"}, ("conflict", "load_in_4bit")),
-    ({**LORA, **FSDP1, "lora_mlp_kernel": True}, ("conflict", "lora_mlp_kernel")),
-    ({**FSDP1, "optimizer": "muon"}, ("conflict", "optimizer")),
     ({"deepspeed": "zero2", "optimizer": "muon"}, ("conflict", "optimizer")),
     ({"fp8": True, "torch_compile": True, "fp8_enable_fsdp_float8_all_gather": True}, ("conflict", "fp8_enable_fsdp_float8_all_gather")),
     ({"deepcompile": True}, ("missing", "deepspeed")),
     ({"dp_shard_size": 4}, ("missing", "fsdp_config")),
+    ({"dp_replicate_size": 2}, ("missing", "fsdp_config")),
     ({"tensor_parallel_size": 2, "optimizer": "adamw_8bit"}, ("conflict", "optimizer")),
     ({"tensor_parallel_size": 2, "liger_rms_norm": True}, ("conflict", "liger_rms_norm")),
     ({"context_parallel_size": 2, "eager_attention": True}, ("conflict", "eager_attention")),
@@ -373,6 +372,39 @@ ALONE: list[tuple[dict[str, Any], tuple[str, str]]] = [
 ]
 
 SECTIONS = ({"weight_dtype": "int8"}, {"bos_token": "<s>"}, {"loftq_config": {"loftq_bits": 4}})
+
+SHARDS: list[tuple[dict[str, Any], tuple[str, str]]] = [
+    ({"fsdp_version": 1, "fsdp_config": {"offload_params": True}}, ("conflict", "fsdp_version")),
+    ({"fsdp_config": {"fsdp_version": 1}}, ("conflict", "fsdp_config.fsdp_version")),
+    ({"fsdp_version": 2}, ("missing", "fsdp_config")),
+    ({"fsdp": ["full_shard", "hybrid_shard"]}, ("conflict", "fsdp")),
+    ({"fsdp": ["full_shard"], "fsdp_config": {"reshard_after_forward": False}}, ("conflict", "fsdp")),
+    ({"fsdp_config": {"sharding_strategy": "HYBRID_SHARD"}}, ("conflict", "fsdp_config.sharding_strategy")),
+    ({"fsdp_config": {"sharding_strategy": "NO_SHARD"}}, ("conflict", "fsdp_config.sharding_strategy")),
+    (
+        {"fsdp_config": {"sharding_strategy": "FULL_SHARD", "reshard_after_forward": False}},
+        ("conflict", "fsdp_config.sharding_strategy"),
+    ),
+    ({"fsdp_config": {"limit_all_gathers": False}}, ("conflict", "fsdp_config.limit_all_gathers")),
+    ({"fsdp_config": {"forward_prefetch": True}}, ("conflict", "fsdp_config.forward_prefetch")),
+    ({"fsdp_config": {"backward_prefetch": "BACKWARD_POST"}}, ("conflict", "fsdp_config.backward_prefetch")),
+    ({"fsdp_config": {"use_orig_params": False}}, ("conflict", "fsdp_config.use_orig_params")),
+    ({"fsdp_config": {"state_dict_type": "LOCAL_STATE_DICT"}}, ("conflict", "fsdp_config.state_dict_type")),
+    ({"fsdp_config": {"final_state_dict_type": "SHARDED_STATE_DICT"}}, ("conflict", "fsdp_config.final_state_dict_type")),
+    ({**FSDP2, "fsdp_final_state_dict_type": "SHARDED_STATE_DICT"}, ("conflict", "fsdp_final_state_dict_type")),
+    ({"fsdp_config": {"auto_wrap_policy": "SIZE_BASED_WRAP"}}, ("conflict", "fsdp_config.auto_wrap_policy")),
+    ({"fsdp_config": {"min_num_params": 1000}}, ("conflict", "fsdp_config.min_num_params")),
+    ({"fsdp_config": {"mixed_precision_policy": "int8"}}, ("conflict", "fsdp_config.mixed_precision_policy")),
+    ({**FSDP2, "optimizer": "adafactor"}, ("conflict", "optimizer")),
+    ({**FSDP2, "auto_find_batch_size": True}, ("conflict", "auto_find_batch_size")),
+    ({**FSDP2, "gradient_checkpointing": True, "activation_offloading": True}, ("conflict", "activation_offloading")),
+    ({**FSDP2, "launch": {"probe": True}}, ("conflict", "launch.probe")),
+    ({**FSDP2, "bf16": "full"}, ("conflict", "bf16")),
+    ({**LORA, **FSDP2, "peft_init_lora_weights": "olora"}, ("conflict", "peft_init_lora_weights")),
+    ({**FSDP2, "ddp_bucket_cap_mb": 25}, ("conflict", "ddp_bucket_cap_mb")),
+    ({"fsdp_config": {"cpu_ram_efficient_loading": True}, "reinit_weights": True}, ("conflict", "fsdp_config.cpu_ram_efficient_loading")),
+]
+BROKEN += SHARDS
 
 # A value of each option that the table of exclusive pairs names, where the first that fits says too little.
 ASKED: dict[str, Any] = {

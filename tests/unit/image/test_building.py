@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.image.builder import Build, Builder, find_builder
+from launcher.image.builder import Build, Builder, check_tag, digest_for, find_builder
 from launcher.image.context import locked_torch, write_context
 from runtime.config.problem import UserError
 from runtime.config.resources import data_dir
@@ -47,9 +47,31 @@ def test_values_stay_one_word_and_the_health_check_is_kept(name: str, tmp_path: 
 
 def test_only_docker_has_to_be_asked_for_the_digest(tmp_path: Path) -> None:
     assert "--digestfile" in Builder("podman").push("r.io/a:1", tmp_path / "digest")
-    assert Builder("podman").digest("r.io/a:1") is None
+    assert Builder("podman").digests("r.io/a:1") is None
     assert Builder("docker").push("r.io/a:1", tmp_path / "digest") == ["docker", "push", "r.io/a:1"]
-    assert "r.io/a:1" in (Builder("docker").digest("r.io/a:1") or ())
+    assert "r.io/a:1" in (Builder("docker").digests("r.io/a:1") or ())
+
+
+def test_the_digest_is_the_one_of_the_registry_that_was_pushed_to() -> None:
+    printed = "ghcr.io/me/a@sha256:1\nr.io:5000/a@sha256:2\nme/a@sha256:3\n"
+    assert digest_for("r.io:5000/a:1", printed) == "r.io:5000/a@sha256:2"
+    assert digest_for("r.io:5000/a", printed) == "r.io:5000/a@sha256:2"
+    assert digest_for("me/a:v1", printed) == "me/a@sha256:3"
+    assert digest_for("quay.io/me/a:v1", printed) == "quay.io/me/a:v1"
+
+
+@pytest.mark.parametrize("tag", ["-v", "a b", "a;touch x", "UPPER", "r.io/Me/a", "a:b:c", "", "r.io/a@sha256:1", "--file=/etc/passwd"])
+def test_what_is_no_name_of_an_image_reaches_no_tool(tag: str) -> None:
+    with pytest.raises(UserError, match="no name of an image"):
+        check_tag(tag)
+
+
+def test_an_image_is_pushed_to_a_registry_that_is_named() -> None:
+    for tag in ("ghcr.io/me/run:v1", "localhost:5000/run", "me/run", "Registry.example:5000/a/b/run:V1"):
+        check_tag(tag, pushed=True)
+    check_tag("finetune-launcher:0.1.0")
+    with pytest.raises(UserError, match="names no registry"):
+        check_tag("finetune-launcher:0.1.0", pushed=True)
 
 
 def test_the_folder_has_all_that_the_dockerfile_copies(tmp_path: Path) -> None:

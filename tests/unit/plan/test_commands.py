@@ -90,6 +90,22 @@ def test_a_plan_is_shown_written_and_refused_by_its_exit_code(recipe: Path) -> N
     assert not (recipe.parent / "refused.lock").exists()
 
 
+def test_variables_are_values_and_a_folder_of_templates_may_be_named(recipe: Path) -> None:
+    text = recipe.read_text(encoding="utf-8")
+    (recipe.parent / "own").mkdir()
+    (recipe.parent / "own" / "batch.jinja").write_text("micro_batch_size: {{ rows * 2 }}\n", encoding="utf-8")
+    recipe.write_text(f"{text}{{% include 'batch.jinja' %}}\n", encoding="utf-8")
+    words = ("recipe.yml", "--var", "rows=3", "--templates", "own", "--json")
+    code, _, err = launcher("estimate", *words, "--gpus", "A100:1", folder=recipe.parent)
+    assert code == 0, err
+    code, _, err = launcher("plan", *words, "--cloud", "local", "-o", "p.lock", folder=recipe.parent)
+    assert code == 0, err
+    assert json.loads((recipe.parent / "p.lock").read_text(encoding="utf-8"))["options"]["micro_batch_size"] == 6
+    code, _, err = launcher("up", "p.lock", "-n", "--var", "rows=4", folder=recipe.parent)
+    assert code == 2
+    assert "it takes no --var" in err
+
+
 def test_a_plan_without_a_place_says_how_to_name_one(recipe: Path) -> None:
     code, _, err = launcher("plan", "recipe.yml", folder=recipe.parent)
     assert code == 2

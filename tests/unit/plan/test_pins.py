@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +15,11 @@ from launcher.plan.hub_commits import HubCommits, UnresolvedError
 from launcher.plan.lock import Lock, read_lock, write_lock
 from launcher.plan.pins import Pinning
 from launcher.plan.plan import make_plan
-from launcher.plan.registry import Registry, parse_image, pinned_name
 from launcher.plan.target import Target
 from runtime.config.load import check_text
 from runtime.config.problem import ExitCode, UserError
 from runtime.config.schema import TrainingConfig
+from runtime.config.secrets import REGISTRY_LOGIN
 
 HERE = Target(cloud="local", hardware=Hardware(name="this machine", capacity_gib=16, cores=4, rented=False), usd_per_h=0.0)
 DIGEST = "sha256:" + "ab" * 32
@@ -43,6 +39,9 @@ class Known:
 
     def digest(self, image: str) -> str:
         return self.commit("image", image.partition(":")[0], "")
+
+    def is_private(self, image: str) -> bool:
+        return image.startswith("private.io/")
 
 
 def config_of(text: str) -> TrainingConfig:
@@ -124,6 +123,13 @@ def test_what_nobody_can_fix_is_recorded_and_said() -> None:
     assert [(problem.code, problem.path) for problem in warnings] == [("not-pinned", "base_model"), ("not-pinned", "datasets[0]")]
 
 
+def test_a_private_image_needs_a_login_where_the_run_is() -> None:
+    text = "base_model: ./here\nlearning_rate: 1\ndatasets: [{path: s3://b/r.jsonl, type: alpaca}]\nlaunch: {gpus: L4:1, image: private.io/a, secrets: [%s]}\n"
+    for secrets, warned in (("HF_TOKEN", ["missing-secret"]), (", ".join(REGISTRY_LOGIN), [])):
+        _, _, warnings = pinning(**{"private.io_a": DIGEST}).pinned(config_of(text % secrets), recipe=Path("recipe.yml"))
+        assert [problem.code for problem in warnings] == warned
+
+
 def test_every_change_since_is_told_by_its_name(recipe: Path) -> None:
     path = locked(recipe)
     assert isinstance(read_lock(path), Lock)
@@ -193,67 +199,21 @@ def test_the_hub_names_the_commit_of_a_branch_and_the_cache_steps_in(online: Any
         commits.commit("model", "me/other", "")
 
 
-@contextmanager
-def registry(answers: dict[str, tuple[int, dict[str, str], bytes]], *, token: str | None = None) -> Iterator[str]:
-    """A container registry with manifests at fixed paths; with `token`, it hands that out and wants it back."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            body = json.dumps({"token": token}).encode()
-            self.send_response(200 if token and self.path == "/token?scope=repository%3Ame%2Frun%3Apull&service=here" else 400)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def do_HEAD(self) -> None:
-            host = self.headers["Host"]
-            if token and self.headers.get("Authorization") != f"Bearer {token}":
-                challenge = f'Bearer realm="http://{host}/token",service="here",scope="repository:me/run:pull"'
-                status, headers = 401, {"WWW-Authenticate": challenge}
-            else:
-                status, headers, _ = answers.get(self.path, (404, {}, b""))
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.mark.parametrize("token", [None, "given-to-anybody"])
-def test_a_registry_names_the_digest_of_a_tag(token: str | None) -> None:
-    answers = {"/v2/me/run/manifests/v1": (200, {"Docker-Content-Digest": DIGEST}, b""), "/v2/me/run/manifests/odd": (200, {}, b"")}
-    with registry(answers, token=token) as host:
-        ask = Registry(scheme="http")
-        assert ask.digest(f"{host}/me/run:v1") == DIGEST
-        with pytest.raises(UnresolvedError, match="no such image"):
-            ask.digest(f"{host}/me/run:v2")
-        with pytest.raises(UnresolvedError, match="names no digest"):
-            ask.digest(f"{host}/me/run:odd")
-    with pytest.raises(UnresolvedError, match="does not answer"):
-        Registry(scheme="http").digest(f"{host}/me/run:v1")
-
-
 @pytest.mark.parametrize(
-    ("text", "parts"),
+    "edit",
     [
-        ("ubuntu", ("registry-1.docker.io", "library/ubuntu", "latest", "")),
-        ("pytorch/pytorch:2.13", ("registry-1.docker.io", "pytorch/pytorch", "2.13", "")),
-        ("docker:docker.io/me/run", ("registry-1.docker.io", "me/run", "latest", "")),
-        ("localhost:5000/run:a", ("localhost:5000", "run", "a", "")),
-        (f"ghcr.io/me/run:v1@{DIGEST}", ("ghcr.io", "me/run", "v1", DIGEST)),
+        lambda plan: plan.update(run="../../elsewhere"),
+        lambda plan: plan["plan"]["offers"].clear(),
+        lambda plan: plan["plan"]["budget"].update(max_cost_usd=1e9),
+        lambda plan: plan["plan"].update(created="yesterday", cost={"usd": 5}, memory="x"),
+        lambda plan: plan.pop("sha256"),
     ],
 )
-def test_image_names_are_read_as_docker_reads_them(text: str, parts: tuple[str, ...]) -> None:
-    name = parse_image(text)
-    assert (name.registry, name.repository, name.tag, name.digest) == parts
-    assert parse_image(pinned_name(text, DIGEST)).digest == DIGEST
+def test_an_edit_that_is_no_option_is_refused_too(recipe: Path, edit: Any) -> None:
+    path = locked(recipe)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert isinstance(read_lock(path), Lock), "written anew by an editor, it says the same"
+    edit(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert refused(path) == ["it was edited: it is not what was written"]

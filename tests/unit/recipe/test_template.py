@@ -74,3 +74,12 @@ def test_a_target_is_a_kind_and_a_count() -> None:
     for wrong in ("", ":3", "H100:0", "H100:x", "H100:"):
         with pytest.raises(UserError):
             read_target(wrong)
+
+
+def test_a_text_that_no_memory_holds_is_a_mistake_in_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> str:
+        raise MemoryError
+
+    monkeypatch.setattr("jinja2.Template.render", full)
+    with pytest.raises(UserError, match="memory does not hold"):
+        render_template("a: 1\n", file="r.yml.j2", variables={})

@@ -148,6 +148,9 @@ def test_the_folder_of_the_environment_serves_recipes_too(own: Path, tmp_path: P
     recipe.write_text("{% include 'layout.jinja' %}\nbase_model: m\nlearning_rate: 1e-4\ndatasets:\n  - path: x\n    type: alpaca\n")
     with pytest.raises(UserError, match=r"layout\.jinja"):
         load_recipe(recipe)
+    named = load_recipe(recipe, templates=own).checked.config
+    assert named is not None
+    assert named.seed == 1
     monkeypatch.setenv("LAUNCHER_TEMPLATES", str(own))
     config = load_recipe(recipe).checked.config
     assert config is not None

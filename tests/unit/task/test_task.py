@@ -234,3 +234,22 @@ def test_the_config_of_a_task_reads_as_the_recipe_does(tmp_path: Path) -> None:
     again = check_text(rendered["envs"]["LAUNCHER_CONFIG"], file="again.yml").config
     assert again.model_dump(exclude_unset=True) == node_config(config, run="kind-otter-x7k").model_dump(exclude_unset=True)
     assert rendered["secrets"] == {"AWS_ACCESS_KEY_ID": None}
+
+
+def test_the_machine_that_is_announced_is_tried_first() -> None:
+    config = config_with("  gpus: [A100:8, H100:4]\n")
+    dear, cheap = offer("aws", 12.0, spot=True, gpus="4×H100", region="us-east-1"), offer("gcp", 9.0, spot=True, region="us-central1")
+    steady, full = offer("lambda", 30.0, spot=False, region="us-south-1"), replace(offer("vast", 1.0, spot=True), verdict="does-not-fit")
+
+    def places(*offers: Offer) -> tuple[bool, list[tuple[str, str, bool]]]:
+        made = make_task(config, run="r", recipe="r.yml", cwd=Path(), environment={}, offers=offers).task
+        return made.ordered, [(choice.gpus, choice.infra, choice.spot) for choice in made.choices]
+
+    anywhere = [("A100:8", "", True), ("A100:8", "", False), ("H100:4", "", True), ("H100:4", "", False)]
+    # Dearer by the hour, and done sooner: SkyPilot by itself would take the other one.
+    assert places(dear, cheap, steady, full) == (
+        True,
+        [("H100:4", "aws/us-east-1", True), ("A100:8", "gcp/us-central1", True), ("A100:8", "lambda/us-south-1", False), *anywhere],
+    )
+    assert places(cheap, dear, steady, full) == (False, anywhere)
+    assert places() == (False, [choice for choice in anywhere if not choice[2]])

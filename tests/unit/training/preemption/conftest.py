@@ -218,3 +218,9 @@ FAULTS: dict[str, Callable[[Handler], None]] = {
 def fault(request: pytest.FixtureRequest) -> Callable[[Handler], None]:
     """Each fault in turn."""
     return FAULTS[request.param]
+
+
+@pytest.fixture
+def answers() -> Callable[..., Callable[[Handler], None]]:
+    """`answers(503)`: a fault that answers so, whatever is asked."""
+    return lambda status, body=b"": lambda request: answer(request, status, body)

@@ -71,6 +71,10 @@ def test_failures_are_survived_with_growing_pauses_and_said_once() -> None:
     assert [("500" in word, "again" in word) for word in words] == [(True, False), (False, True)]
 
 
+def test_an_answer_that_is_wrong_in_a_way_nobody_foresaw_does_not_end_the_watch() -> None:
+    assert listen(ValueError("no header"), TypeError("unhashable"), PREEMPT)[0] == [PREEMPT]
+
+
 def test_a_single_failure_is_not_worth_a_word() -> None:
     assert listen(OSError("x"), None, PREEMPT)[1] == []
 
@@ -87,6 +91,21 @@ def test_a_busy_service_gets_a_second_chance(aws: Any) -> None:
     source = find_source("auto", MetadataService(aws.endpoint), say=pytest.fail)
     assert source is not None
     assert source.name == "aws"
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
+def test_a_service_that_says_it_is_busy_is_asked_again(cloud: str, request: pytest.FixtureRequest, answers: Any) -> None:
+    service, pauses = request.getfixturevalue(cloud), []
+    service.faults = [answers(503)] * 4
+    source = find_source("auto", MetadataService(service.endpoint), say=pytest.fail, pause=pauses.append)
+    assert source is not None
+    assert source.name == cloud
+    assert pauses
+
+
+def test_a_page_to_log_in_on_is_no_cloud(aws: Any, answers: Any) -> None:
+    aws.faults = [answers(200, b"<html>\n<body>log in</body>\n</html>")] * 9
+    assert find_source("auto", MetadataService(aws.endpoint), say=pytest.fail) is None
 
 
 def test_off_a_cloud_there_is_nothing_to_listen_to(aws: Any) -> None:

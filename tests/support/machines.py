@@ -1,0 +1,122 @@
+"""Machines of one run, each with a folder, and so a disk, of its own: processes that meet as torchrun's would, without its agents."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+DEADLINE_S = 240.0
+# What a training imports, once for all processes.
+_IMPORTS = [
+    "torch",
+    "transformers",
+    "peft",
+    "datasets",
+    "runtime.model.liger",
+    "runtime.model.load",
+    "runtime.training.assemble",
+    "runtime.training.train",
+]
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+class Machines:
+    """The processes of one run, one on each of `folders`."""
+
+    def __init__(self, folders: Sequence[Path], recipe: Path, *overrides: str, environment: Mapping[str, str] | None = None) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_IMPORTS)
+        self.folders = list(folders)
+        port = str(free_port())
+        self.processes = []
+        for index, folder in enumerate(folders):
+            folder.mkdir(parents=True, exist_ok=True)
+            place = {"RANK": str(index), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "WORLD_SIZE": str(len(folders))}
+            place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1", **(environment or {})}
+            process = context.Process(target=_train, args=(str(folder), str(recipe), list(overrides), place), daemon=True)
+            process.start()
+            self.processes.append(process)
+
+    def wait(self, happened: Callable[[], bool]) -> None:
+        until = time.monotonic() + DEADLINE_S
+        while not happened():
+            assert time.monotonic() < until, self.log
+            assert any(process.is_alive() for process in self.processes), self.log
+            time.sleep(0.01)
+
+    def end(self) -> list[int | None]:
+        """Exit statuses once all have ended."""
+        until = time.monotonic() + DEADLINE_S
+        for process in self.processes:
+            process.join(max(0.0, until - time.monotonic()))
+        assert not any(process.is_alive() for process in self.processes), self.log
+        return [process.exitcode for process in self.processes]
+
+    def kill(self, *indices: int) -> None:
+        """The power goes, everywhere at once."""
+        doomed = [self.processes[index] for index in indices or range(len(self.processes))]
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for process in doomed:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid or 0, number)
+        for process in doomed:
+            process.join()
+
+    @property
+    def log(self) -> str:
+        return "\n".join((folder / "log").read_text() for folder in self.folders if (folder / "log").exists())
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """What the head has told."""
+        path = self.folders[0] / "out" / "events.jsonl"
+        if not path.exists():
+            return []
+        told = []
+        for line in path.read_text().splitlines():
+            with suppress(ValueError):
+                told.append(json.loads(line))
+        return [event for event in told if event["kind"] == kind]
+
+
+def _train(folder: str, recipe: str, overrides: list[str], place: dict[str, str]) -> None:
+    os.chdir(folder)
+    os.environ.update(place)
+    log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 - for the life of the process
+    from runtime.config.load import load_config
+    from runtime.config.problem import UserError
+    from runtime.training.job import Surroundings
+    from runtime.training.stop import StopRequest
+    from runtime.training.train import train
+
+    stop = StopRequest()
+    stop.install()
+    try:
+        checked = load_config(Path(recipe), overrides)
+        code = int(train(checked.config, Surroundings.of(os.environ), stop))
+    except UserError as error:
+        print(error, file=sys.stderr, flush=True)
+        code = int(error.exit_code)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        code = 1
+    sys.stderr.flush()
+    os._exit(code)
