@@ -13,7 +13,7 @@ from runtime.checkpoint.manifest import DAMAGE, Kind, Manifest, is_sealed, read_
 from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.patience import SHORT, Patience
 from runtime.checkpoint.staging import drop_staging, new_staging, sweep_staging
-from runtime.checkpoint.stored import RunStore
+from runtime.checkpoint.stored import RunStore, folder_name
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.record import RunRecord
 
@@ -50,14 +50,13 @@ def available(record: RunRecord) -> tuple[Available, ...]:
     output = Path(record.output_dir)
     for folder in (*sorted((output / CHECKPOINTS).glob("step-*")), output / WEIGHTS, output / FINAL, output / MERGED):
         with suppress(UserError):
-            manifest = read_manifest(folder)
-            _note(found, manifest, str(folder))
+            _note(found, _require_own(read_manifest(folder), folder.relative_to(output).as_posix(), str(folder)), str(folder))
     place = _place(record)
     if place is not None:
         steps = place.patiently(place.steps)
         names = [f"{CHECKPOINTS}/{step_folder(step)}" for step, has_manifest in sorted(steps.items()) if has_manifest]
         for name in (*names, WEIGHTS, FINAL, MERGED):
-            if (stored := _stored_manifest(place, name)) is not None:
+            if (stored := _stored_manifest(place, name)) is not None and folder_name(stored) == name:
                 _note(found, stored, place.url(name))
     order = {kind: rank for rank, kind in enumerate(("checkpoint", "weights", "final", "merged"))}
     return tuple(sorted(found.values(), key=lambda one: (order[one.kind], one.step)))
@@ -111,7 +110,7 @@ def pull(record: RunRecord, target: Path, *, step: int | None = None, weights: b
     try:
         copy = staging / "copy"
         source = _bring(record, copy, step, weights=weights)
-        checked = [_check(folder.parent) for folder in sorted(copy.rglob(MANIFEST))]
+        checked = [_check(folder) for folder in (copy, copy / MERGED.removeprefix(f"{FINAL}/")) if (folder / MANIFEST).is_file()]
         if target.exists():
             target.rmdir()
         copy.rename(target)
@@ -141,7 +140,7 @@ def _bring_one(record: RunRecord, name: str, copy: Path) -> str | None:
     damage: UserError | None = None
     if is_sealed(local):
         try:
-            copy_sealed(local, read_manifest(local), copy)
+            copy_sealed(local, _require_own(read_manifest(local), name, str(local)), copy)
             return str(local)
         except UserError as error:
             if any(problem.code not in DAMAGE for problem in error.problems):
@@ -160,9 +159,23 @@ def _place(record: RunRecord) -> RunStore | None:
 
 def _copy_stored(place: RunStore, name: str, copy: Path) -> bool:
     with suppress(FileNotFoundError):
-        copy_sealed(place, place.patiently(lambda: place.manifest(name), place.url(name)), copy)
+        manifest = place.patiently(lambda: place.manifest(name), place.url(name))
+        copy_sealed(place, _require_own(manifest, name, place.url(name)), copy)
         return True
     return False
+
+
+def _require_own(manifest: Manifest, name: str, where: str) -> Manifest:
+    """`manifest`, when it is that of the folder `name`. Raises UserError `bad-manifest` when the folder was renamed, or another's manifest put there."""
+    if folder_name(manifest) == name:
+        return manifest
+    problem = Problem(
+        code="bad-manifest",
+        place=where,
+        message=f"its manifest is of {manifest.kind} step {manifest.step}: the folder was renamed",
+        fix="take another one; --list shows what there is",
+    )
+    raise UserError(problem, exit_code=ExitCode.NOT_VERIFIED)
 
 
 def _nothing(record: RunRecord, step: int | None, *, weights: bool) -> Problem:

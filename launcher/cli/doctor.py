@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from launcher.cli.completing import run_names
+
+if TYPE_CHECKING:
+    from runtime.config.problem import Problem
 
 
 def doctor(
@@ -33,19 +37,28 @@ def doctor(
     from launcher.backend.sky.examination import described, end_all, examine_rented
     from launcher.cli.backends import full_name, knows_rented, local_backend, sky_backend
     from launcher.cli.confirm import confirm
-    from launcher.cli.output import emit_json, note, problem_json, say
+    from launcher.cli.output import emit_json, note, note_problems, problem_json, say
     from launcher.show.problems import render_problems
+    from runtime.config.problem import UserError
 
     local = local_backend()
     name = full_name(local, run) if run is not None else None
     found = examine(local, name)
     there = None
+    warnings: Sequence[Problem] = ()
     if rented or end or (rented is None and knows_rented(name)):
         sky = sky_backend(quiet=as_json)
         sightings = sky.sightings()
         unsure = {record.run for record, now in sightings if not now}
-        there = examine_rented(sky.cloud.rented(), {record.run: record for record, _ in sightings}, unsure=unsure)
-        there = there.of_run(name) if name is not None else there
+        try:
+            there = examine_rented(sky.cloud.rented(), {record.run: record for record, _ in sightings}, unsure=unsure)
+            there = there.of_run(name) if name is not None else there
+        except UserError as error:
+            # Asked for by nobody, it must not hide what is wrong on this computer.
+            if rented or end:
+                raise
+            warnings = error.problems
+            note_problems(warnings, kind="warning")
     findings = [*found.findings, *(there.findings if there is not None else ())]
     if end and there is not None and there.needless:
         note(render_problems(there.findings, kind="finding"))
@@ -66,12 +79,12 @@ def doctor(
                 "ended": end,
             },
         }
-        emit_json("doctor", data)
+        emit_json("doctor", data, warnings=warnings)
         return
     if findings and not end:
         say(render_problems(findings, kind="finding"))
     elif not findings:
-        say("nothing is wrong")
+        say("nothing is wrong" + (" on this computer" if warnings else ""))
     total = sum(found.disk_bytes.values())
     if found.runs or there is None:
         say(f"{len(found.runs)} run(s) looked at; their results take {total / 1e6:,.1f} MB")

@@ -8,7 +8,9 @@ import typer
 
 
 def offers(
-    gpus: Annotated[str | None, typer.Option(help="Only this kind and count, `A100-80GB:8`; a kind alone means one.")] = None,
+    gpus: Annotated[
+        str | None, typer.Option(help="Only this kind and count, `A100-80GB:8`, or several with commas; a kind alone means one.")
+    ] = None,
     cloud: Annotated[str | None, typer.Option(help="Only this cloud.")] = None,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Read SkyPilot's catalog anew; takes seconds, longer when it is downloaded.")
@@ -25,7 +27,7 @@ def offers(
     from launcher.plan.prices import about_age, price_file, read_prices, write_prices
     from runtime.config.problem import Problem
 
-    wanted = parse_gpus(gpus) if gpus else None
+    wanted = [parse_gpus(kind) for kind in gpus.split(",")] if gpus else []
     path = price_file(os.environ)
     prices = None if refresh else read_prices(path)
     if prices is None:
@@ -41,7 +43,7 @@ def offers(
         if (cloud is None or price.cloud == cloud.lower())
         # What the table of GPUs lacks, no recipe can be trained on: TPUs, Trainium.
         and (gpu := find_gpu(price.gpu)) is not None
-        and (wanted is None or (price.count == wanted.count and gpu.name == wanted.gpu.name))
+        and (not wanted or any(price.count == kind.count and gpu.name == kind.gpu.name for kind in wanted))
     )
     if cloud is not None and cloud.lower() not in prices.clouds:
         warnings.append(

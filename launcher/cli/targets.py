@@ -41,6 +41,7 @@ def check_local(launch: LaunchConfig, flags: Mapping[str, Flag]) -> list[Problem
         "region": bool(launch.regions),
         "spot": bool(launch.spot),
         "image": launch.image is not None,
+        "ports": bool(launch.ports),
     }
     problems = {key: _without_effect(key) for key, given in meant.items() if given}
     refused = [problem for key, problem in problems.items() if flags.get(key) is not None or key == "nodes"]
@@ -112,10 +113,11 @@ def _without_effect(key: str) -> Problem:
         "region": "this machine is in no region",
         "spot": "this machine is not interruptible",
         "image": "on this machine the runtime runs without a container",
+        "ports": "on this machine nothing has to be opened",
     }[key]
     return Problem(
         code="conflict",
         path=f"launch.{key}",
         message=f"launch.{key} has no effect with --cloud local: {why}",
-        fix=f"leave out {flag}, or take launch.{key} out of the recipe",
+        fix=f"take launch.{key} out of the recipe" if key == "ports" else f"leave out {flag}, or take launch.{key} out of the recipe",
     )

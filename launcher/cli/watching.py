@@ -59,7 +59,7 @@ def _say_end(backend: Backend, status: RunStatus, *, command: str, quiet: bool, 
 
 
 # A run that failed before it trained, by its exit code.
-_FAILED = {ExitCode.NO_CAPACITY: "no-capacity", ExitCode.REMOTE_REFUSED: "remote-refused"}
+_FAILED: dict[int, str] = {ExitCode.NO_CAPACITY: "no-capacity", ExitCode.REMOTE_REFUSED: "remote-refused"}
 
 
 def problems_of(status: RunStatus) -> list[Problem]:

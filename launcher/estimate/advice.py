@@ -14,6 +14,8 @@ from launcher.estimate.hardware import Hardware
 from launcher.estimate.model_source import ModelSource
 from launcher.estimate.recipe_sharding import accumulates_whole_gradients
 from launcher.estimate.rows import DataSize
+from runtime.config.options.distributed import FSDP
+from runtime.config.wishes import fsdp_option
 
 if TYPE_CHECKING:
     from runtime.config.schema import TrainingConfig
@@ -136,7 +138,7 @@ def changes_that_fit(
             break
         if any(names <= options.keys() for names in accepted):
             continue
-        changed = config.model_copy(update=options)
+        changed = config.model_copy(update=_typed(options))
         if memory_of(changed, model, hardware, data)[1].verdict == "does-not-fit":
             continue
         tried = estimate(changed, model, hardware, data)
@@ -182,7 +184,7 @@ def _changes(config: TrainingConfig, hardware: Hardware) -> Iterator[tuple[float
     if cuda and config.adapter is None and accumulates_whole_gradients(config, hardware.place):
         yield (
             _SAME + 0.2,
-            {"accelerator_config": (config.accelerator_config or {}) | {"gradient_accumulation_kwargs": {"sync_each_batch": True}}},
+            {"accelerator_config": _reduced_each(config)},
         )
     if not config.gradient_checkpointing:
         yield _SAME, {"gradient_checkpointing": True}
@@ -193,7 +195,12 @@ def _changes(config: TrainingConfig, hardware: Hardware) -> Iterator[tuple[float
     if config.eager_attention or config.attn_implementation == "eager":
         yield _SAME, {"eager_attention": None, "attn_implementation": "sdpa"}
     optimizer = str(getattr(config.optimizer, "value", config.optimizer) or "adamw_torch_fused")
-    if cuda and optimizer in ("adamw_torch", "adamw_torch_fused"):
+    shards = fsdp_option(config) is not None
+    if cuda and hardware.processes > 1 and not shards and not config.deepspeed:
+        # It takes no 8-bit optimizer, so the two never come together.
+        spread: dict[str, Any] = {"fsdp_version": 2, "fsdp_config": {"reshard_after_forward": True}, "optimizer": "adamw_torch_fused"}
+        yield _SAME + 2, spread | ({"accelerator_config": _reduced_each(config)} if config.adapter is None else {})
+    if cuda and optimizer in ("adamw_torch", "adamw_torch_fused") and not shards:
         yield _NEARLY, {"optimizer": "adamw_8bit"}
         yield _NEARLY + 1, {"optimizer": "paged_adamw_8bit"}
     rank = int(config.lora_r or 16)
@@ -210,6 +217,17 @@ def _changes(config: TrainingConfig, hardware: Hardware) -> Iterator[tuple[float
         yield weight, {"sequence_len": length}
         weight += 5
         length //= 2
+
+
+def _reduced_each(config: TrainingConfig) -> dict[str, Any]:
+    """accelerate's settings with gradients reduced after each micro batch."""
+    return (config.accelerator_config or {}) | {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+
+
+def _typed(options: dict[str, Any]) -> dict[str, Any]:
+    """The options as a config holds them."""
+    section = options.get("fsdp_config")
+    return options | ({"fsdp_config": FSDP.model_validate(section)} if section is not None else {})
 
 
 def _yaml(value: Any) -> str:

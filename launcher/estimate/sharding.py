@@ -82,6 +82,14 @@ def whole_tensor_bytes(facts: ModelFacts, workload: Workload) -> float:
     return max(facts.embedding_parameters * each, stacked * each, max(m.d_in * m.d_out for _, m in facts.matrices()) * held)
 
 
+def in_host_memory_gib(facts: ModelFacts, workload: Workload) -> float:
+    """GiB of all shards that FSDP keeps in host memory, over all cards: of what trains weights, gradients and two moments in fp32, and the frozen weights."""
+    if workload.sharding.kind != "fsdp" or not workload.sharding.offload:
+        return 0.0
+    frozen = frozen_or_trained_bytes(facts, workload) if workload.adapter is not None else 0.0
+    return (16.0 * trained_parameters(facts, workload) + frozen) / 2**30
+
+
 def _fsdp(facts: ModelFacts, workload: Workload, *, weights: float, reference: float, adapter: float) -> Resident:
     """Fully sharded. Under mixed precision accelerate keeps trained parameters in fp32 whatever they were loaded in (utils/fsdp_utils.py): then weights,
     gradients and states of full fine-tuning are fp32, sharded."""

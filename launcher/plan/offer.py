@@ -47,6 +47,8 @@ class Offer:
     quota: str | None = None
     transfer_usd: float = 0.0
     """What of the expected cost is for sending checkpoints and keeping them."""
+    accelerator: str = ""
+    """What SkyPilot's catalog of that cloud calls the GPU, which is how it has to be asked for there; empty where there is no catalog."""
 
     def to_json(self) -> dict[str, Any]:
         """The offer as CONTRACT's JSON, with the spreads beside the expected figures."""
@@ -65,4 +67,5 @@ class Offer:
             "risk": self.risk.to_json() if self.risk is not None else None,
             "quota": self.quota,
             "transfer_usd": round(self.transfer_usd, 4),
+            "accelerator": self.accelerator,
         }

@@ -29,7 +29,7 @@ Priced = Callable[[GpuCount], Estimate]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What the user asked for. `gpus` are the kinds and counts that will do; `spot` None means both; empty `clouds` and `regions` mean any; `image` says
-    that the run brings a container image of its own.
+    that the run brings a container image of its own, `ports` that it wants some opened.
 
     `preemption_h` are the hours between preemptions that the user reckons with, None for the prior's.
     """
@@ -37,6 +37,7 @@ class Wish:
     gpus: tuple[GpuCount, ...]
     nodes: int = 1
     image: bool = False
+    ports: bool = False
     spot: bool | None = None
     clouds: frozenset[str] = frozenset()
     regions: tuple[str, ...] = ()
@@ -99,7 +100,10 @@ def met(price: Price, wish: Wish) -> dict[str, bool]:
         "cloud": not wish.clouds or price.cloud in wish.clouds,
         "region": not wish.regions or price.region in wish.regions or f"{price.cloud}/{price.region}" in wish.regions,
         # Every task asks to be given back when nothing runs.
-        "ability": able.gives_back and (able.several_machines or wish.nodes == 1) and (able.container_images or not wish.image),
+        "ability": able.gives_back
+        and (able.several_machines or wish.nodes == 1)
+        and (able.container_images or not wish.image)
+        and (able.opens_ports or not wish.ports),
         "spot": (wish.spot is not True and price.usd_per_h is not None) or (wish.spot is not False and price.spot_usd_per_h is not None),
     }
 
@@ -178,4 +182,5 @@ def _offer(
         risk=risk,
         quota=quota_of(price.cloud, price.instance, want.gpu.name, spot=risk is not None),
         transfer_usd=extra,
+        accelerator=price.gpu,
     )

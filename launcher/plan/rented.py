@@ -38,6 +38,7 @@ def wish_of(config: TrainingConfig, target: Target) -> Wish:
         gpus=target.kinds,
         nodes=target.hardware.nodes,
         image=launch.image is not None,
+        ports=bool(launch.ports),
         spot=target.spot,
         clouds=frozenset({target.cloud}) if target.cloud else frozenset(),
         regions=target.regions,

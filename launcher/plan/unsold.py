@@ -43,10 +43,11 @@ def why_unsold(wish: Wish, prices: PriceList) -> Problem | None:
 def _words(wish: Wish) -> dict[str, str]:
     several = f" for {wish.nodes} machines together" if wish.nodes > 1 else ""
     image = " with an image of one's own" if wish.image else ""
+    ports = " with ports opened" if wish.ports else ""
     return {
         "cloud": f"on {' or '.join(sorted(wish.clouds)) or 'any cloud'}",
         "region": f"in the region {' or '.join(wish.regions)}",
-        "ability": f"where SkyPilot can use it{several}{image}",
+        "ability": f"where SkyPilot can use it{several}{image}{ports}",
         "spot": "sold as interruptible" if wish.spot else "sold on demand",
     }
 

@@ -27,11 +27,13 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """GiB that a card must hold the way that was chosen, `plain_gib` the plain way with one row at a time, and what the card has."""
+    """GiB that a card must hold the way that was chosen, `plain_gib` the plain way with one row at a time, and what the card has; `host_gib` of the shards
+    of all cards waits in host memory."""
 
     needs_gib: float
     plain_gib: float
     card_gib: float
+    host_gib: float = 0.0
 
 
 PLAIN = Way()

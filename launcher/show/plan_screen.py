@@ -63,9 +63,12 @@ def money_sentence(plan: Plan) -> str:
     takes = f"about {duration(time.hours.value)}, at most {duration(time.hours.high)}" if time is not None else "for an unknown time"
     if plan.target.is_local:
         return f"Runs on {where}: $0, {takes}."
-    if plan.cost is None:
+    if not plan.offers:
         return f"Runs on {where}: {takes}; no price is known."
     best = plan.offers[0]
+    if plan.cost is None:
+        never = f", never above {dollars(plan.max_cost_usd)}" if plan.max_cost_usd is not None else ""
+        return f"Runs on {place(best)}, {best.gpus}: {dollars(best.usd_per_h)} an hour, {takes}{never}."
     # An interruptible machine takes longer than the training alone.
     takes = f"about {duration(best.expected_h.value)}, at most {duration(best.expected_h.high)}" if best.expected_h is not None else takes
     cap = f", never above {dollars(plan.max_cost_usd)}" if plan.max_cost_usd is not None else f", at most {dollars(plan.cost.high)}"

@@ -71,6 +71,7 @@ def make_task(
         nodes=launch.nodes,
         disk_gb=disk_gb if has_disks(launch) else None,
         image=launch.image,
+        ports=tuple(launch.ports),
         settings=settings,
         secrets=secrets_for(config, environment),
         inputs=inputs if mounts_inputs else (),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from launcher.estimate.gpus import parse_gpus
+from launcher.estimate.gpus import GpuCount, parse_gpus
 from launcher.estimate.range import Range
 from launcher.plan.offer import Offer, SpotRisk
 from runtime.config.problem import Problem, UserError
@@ -55,7 +55,11 @@ def choices_of(launch: LaunchConfig, offers: Sequence[Offer] = ()) -> tuple[Choi
     places = [_infra(launch.cloud, name) for name in launch.regions] or [launch.cloud or ""]
     kinds = [parse_gpus(name) for name in launch.kinds]
     return tuple(
-        Choice(gpus=f"{kind.gpu.name}:{kind.count}", infra=infra, spot=spot) for kind in kinds for spot in spots for infra in places
+        Choice(gpus=f"{name}:{kind.count}", infra=infra, spot=spot)
+        for kind in kinds
+        for spot in spots
+        for name in _names(kind, offers)
+        for infra in places
     )
 
 
@@ -66,13 +70,24 @@ def ranked(choices: Sequence[Choice], offers: Sequence[Offer]) -> tuple[Choice, 
     """
     kinds = {(str(parse_gpus(choice.gpus)), choice.spot): choice.gpus for choice in choices}
     places = [
-        (Choice(gpus=kinds[kind, offer.spot], infra=f"{offer.cloud}/{offer.region}", spot=offer.spot), offer.usd_per_h)
+        (Choice(gpus=_asked_for(offer, kinds[kind, offer.spot]), infra=f"{offer.cloud}/{offer.region}", spot=offer.spot), offer.usd_per_h)
         for offer in offers
         if offer.verdict == "ok" and ((kind := _kind(offer)), offer.spot) in kinds
     ]
     if not places or places[0][1] <= min(usd for _, usd in places):
         return ()
     return tuple(dict.fromkeys([*[choice for choice, _ in places][:_MOST_PLACES], *choices]))
+
+
+def _names(kind: GpuCount, offers: Sequence[Offer]) -> tuple[str, ...]:
+    """What the GPU is called where it is sold: one cloud's H100 is another's H100-SXM."""
+    return tuple(dict.fromkeys(offer.accelerator for offer in offers if offer.accelerator and _kind(offer) == str(kind))) or (
+        kind.gpu.name,
+    )
+
+
+def _asked_for(offer: Offer, gpus: str) -> str:
+    return f"{offer.accelerator}:{gpus.partition(':')[2]}" if offer.accelerator else gpus
 
 
 def _kind(offer: Offer) -> str:
@@ -115,6 +130,7 @@ def offers_in(plan: Mapping[str, Any]) -> tuple[Offer, ...]:
             expected_h=None,
             verdict=row["verdict"],
             risk=_risk_in(row.get("risk")),
+            accelerator=str(row.get("accelerator") or ""),
         )
         for row in plan.get("offers") or ()
     )

@@ -88,7 +88,9 @@ def render_task(task: Task, *, folders: Sequence[Path] = ()) -> str:
         "setup": (shipped / "setup.sh").read_text(encoding="utf-8").rstrip(),
         "script": (shipped / "run.sh").read_text(encoding="utf-8").rstrip(),
     }
-    return render_template(template.read_text(encoding="utf-8"), file=str(template), variables=variables, folders=tuple(folders))
+    text = render_template(template.read_text(encoding="utf-8"), file=str(template), variables=variables, folders=tuple(folders))
+    _refuse_what_is_no_task(text, template)
+    return text
 
 
 def _choice(choice: Choice) -> dict[str, str]:
@@ -97,6 +99,25 @@ def _choice(choice: Choice) -> dict[str, str]:
         "accelerators": scalar(choice.gpus),
         "use_spot": "true" if choice.spot else "false",
     }
+
+
+def _refuse_what_is_no_task(text: str, template: Path) -> None:
+    """A template of the user's own may write anything."""
+    import yaml
+
+    try:
+        wrong = "" if isinstance(yaml.safe_load(text), dict) else "it is no list of `key: value` lines"
+    except yaml.YAMLError as error:
+        wrong = " ".join(str(error).split())
+    if wrong:
+        raise UserError(
+            Problem(
+                code="yaml",
+                file=str(template),
+                message=f"what this template gives is no task of SkyPilot: {wrong}",
+                fix='Build on the shipped one: `{% extends "shipped/sky/task.yml.jinja" %}`.',
+            )
+        )
 
 
 def _refuse_odd_paths(task: Task) -> None:

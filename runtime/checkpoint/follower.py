@@ -95,6 +95,12 @@ class Follower:
         with self._changed:
             return self._changed.wait_for(lambda: self._over, timeout_s)
 
+    def finish(self, timeout_s: float) -> bool:
+        """Wait until what is called for now is answered; whether it came to that. Nobody who waits for this process is kept longer than that."""
+        called = self._called()
+        with self._changed:
+            return self._changed.wait_for(lambda: self._over or called is None or self._answered >= called.number, timeout_s)
+
     def close(self, timeout_s: float = 5.0) -> bool:
         """Stop. False when the thread was still inside a request after `timeout_s` seconds."""
         with self._changed:
@@ -122,11 +128,16 @@ class Follower:
         answer = self._send(portion, call)
         with self._changed:
             self._active = None
-            # What is not answered is called off: the head has called for another step, or this ends.
-            self._answered = call.number
         if answer is not None:
             self._answer(call, answer)
+        # What is not answered is called off: the head has called for another step, or this ends.
+        self._done(call)
         return True
+
+    def _done(self, call: Call) -> None:
+        with self._changed:
+            self._answered = call.number
+            self._changed.notify_all()
 
     def _take(self, call: Call | None) -> _Portion | None:
         """The portion that is called for, when it is here."""
@@ -140,8 +151,8 @@ class Follower:
                 return found
             passed = any(portion.step > call.step for portion in self._waiting)
         if passed:
-            self._answered = call.number
             self._answer(call, Answer(state="lost", message="it is not here any more"))
+            self._done(call)
         return None
 
     def _send(self, portion: _Portion, call: Call) -> Answer | None:

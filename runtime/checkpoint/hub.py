@@ -85,9 +85,14 @@ class _Hub:
         self._ready = True
 
     def head(self, name: str) -> Head | None:
+        """As Service.head, by one request where the repository is there: the Hub counts them."""
+        from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
         with self._explained(name, reading=True):
-            commit = self._newest()
-            return self._head_at(name, commit)
+            try:
+                return self._head_at(name, self._where["revision"])
+            except (RepositoryNotFoundError, RevisionNotFoundError):
+                return self._head_at(name, self._newest())
 
     def get(self, head: Head, offset: int, count: int) -> Generator[bytes, None, None]:
         _, _, commit = (head.version or "").partition("@")
@@ -201,7 +206,7 @@ class _Hub:
             self.make_ready()
             return ask()
 
-    def _entries(self, prefix: str) -> list[Any]:
+    def _entries(self, prefix: str) -> Sequence[Any]:
         from huggingface_hub.errors import EntryNotFoundError
         from huggingface_hub.hf_api import RepoFile
 
@@ -217,6 +222,8 @@ class _Hub:
         for found in self._api.get_paths_info(paths=[name], expand=True, **where):
             if found.path == name and hasattr(found, "size"):
                 made = found.last_commit.date.timestamp() if found.last_commit else None
+                # The commit that made it what it is holds it too, whatever has been committed since.
+                commit = found.last_commit.oid if found.last_commit else self._newest()
                 checksum = found.lfs.sha256 if found.lfs else found.blob_id
                 return Head(name=name, size=found.size, version=f"{found.blob_id}@{commit}", checksum=checksum, modified=made)
         return None
@@ -272,6 +279,8 @@ class _Hub:
             return missing_bucket(self.address)
         if status == 404:
             return FileNotFoundError(f"{url} is missing") if reading else ConnectionError(f"{url}: 404")
+        if status in (409, 412) and reading:
+            return ConnectionError(f"{url}: {status}")
         if status in (409, 412):
             return FileExistsError(f"{url}: another commit came first")
         if status == 401 and self._renewal.found():

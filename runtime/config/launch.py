@@ -103,6 +103,10 @@ class LaunchConfig(Section):
         pattern=_IMAGE,
         description="Container image that has the runtime, such as one made by `launcher image build`. To a private registry, SkyPilot logs in with SKYPILOT_DOCKER_SERVER, SKYPILOT_DOCKER_USERNAME and SKYPILOT_DOCKER_PASSWORD: name all three in `secrets`. Unset: the cloud's own machine image, on which the launcher and the training stack are installed before training, which takes some minutes.",
     )
+    ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(
+        default_factory=list,
+        description="Ports of a rented machine that are opened to everybody, such as 6006 for a TensorBoard that a plugin starts there. Clouds whose machines cannot open any are left out. The processes of a run reach each other without.",
+    )
     storage: str | None = Field(
         default=None,
         description="Where sealed checkpoints and the final model go while training continues, verified there: a folder or `file:///…`; `s3://BUCKET/PREFIX` (R2, MinIO and others with `?endpoint=https://HOST` or AWS_ENDPOINT_URL); `gs://BUCKET/PREFIX`; `az://CONTAINER/PREFIX` or `https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX`; `hf://OWNER/NAME` (or `NAME@BRANCH/PREFIX`), a private repository of the Hugging Face Hub, made if need be, for runs on this machine alone: the Hub takes some 100 commits an hour, so it is never the only copy of a running training. A bucket must exist. Credentials come from the environment, those of S3 also from an AWS profile, and are never part of the address. Unset on this machine: they stay in the output folder alone.",

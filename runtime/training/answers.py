@@ -84,11 +84,12 @@ def write_answers(
     batch: int,
     rank: Rank,
     seed: int,
+    spread: bool = False,
     before_batch: Callable[[], None] = lambda: None,
 ) -> list[Answer]:
     """The model's answers, in the order of `asked`; the processes share the work and all get all of them.
 
-    `before_batch` is called before each batch, equally often on every process. The random state of the process is moved: save it around the call.
+    `spread` says that the model's weights are spread over the processes. `before_batch` is called before each batch, equally often on every process. The random state of the process is moved: save it around the call.
     """
     import torch
 
@@ -109,8 +110,8 @@ def write_answers(
                 pad_token_id=pad,
                 use_cache=True,
                 return_dict_in_generate=False,
-                # Nor may one be done with its answer before the others.
-                synced_gpus=rank.world_size > 1,
+                # Nor may one of them be done with its answer before the others.
+                synced_gpus=spread,
                 **writing.settings(),
             )
             written |= zip(chosen, output[: len(chosen), ids.shape[1] :].tolist(), strict=True)

@@ -38,7 +38,8 @@ def bring_start(start: Start, job: Job, company: Company, store: RunStore | None
     if start.checkpoint is not None:
         own, manifest = job.rank.share((start.checkpoint.parent == job.folder.checkpoints, _sealed(start.checkpoint)))
         target = job.folder.checkpoint(start.step) if own else start.checkpoint
-        missing = company.serves and not (holds(target, manifest) if manifest is not None else (target / "trainer_state.json").is_file())
+        asked = company.serves and not job.rank.is_main
+        missing = asked and not (holds(target, manifest) if manifest is not None else (target / "trainer_state.json").is_file())
         if any(job.rank.gather(missing)):
             if manifest is None:
                 raise UserError(_not_everywhere(target))

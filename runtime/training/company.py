@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from dataclasses import dataclass
+import json
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass
 
+from runtime.checkpoint.board import Board
 from runtime.checkpoint.staging import sweep_staging
 from runtime.checkpoint.word import lasting_word
-from runtime.config.problem import Problem, UserError
-from runtime.training.board import TcpBoard, open_board
+from runtime.config.problem import ExitCode, Problem, UserError
+from runtime.training.board import open_board
 from runtime.training.disks import Disk, find_disk
 from runtime.training.folder import claimed
 from runtime.training.job import Job
@@ -26,12 +28,23 @@ class Company:
     run: str
     attempt: int
     word: str = ""
-    board: TcpBoard | None = None
+    board: Board | None = None
 
     @property
     def writer(self) -> str:
         """What the names of the objects this run sends begin with."""
         return f"{self.attempt}-{self.word}"
+
+    def first_failure(self, failure: UserError) -> UserError:
+        """Why the run failed: what another machine told of before, else `failure`, which the others are told of."""
+        if self.board is None:
+            return failure
+        with suppress(ConnectionError):
+            for index in range(self.disk.count):
+                if index != self.disk.index and (said := self.board.read(_failed(index))) is not None:
+                    return _decoded(said)
+            self.board.post(_failed(self.disk.index), _encoded(failure))
+        return failure
 
 
 def meet(job: Job) -> Company:
@@ -55,7 +68,22 @@ def meet(job: Job) -> Company:
         for place in (folder.path, folder.checkpoints, folder.portions):
             sweep_staging(place)
     word: str = rank.share(lasting_word(folder.path, attempt=attempt) if rank.is_main else "")
-    return Company(disk=disk, serves=serves, run=run, attempt=attempt, word=word, board=open_board(rank, serves=serves))
+    company = Company(disk=disk, serves=serves, run=run, attempt=attempt, word=word, board=open_board(rank, serves=serves))
+    job.believes.append(company.first_failure)
+    return company
+
+
+def _failed(index: int) -> str:
+    return f"failed/{index}"
+
+
+def _encoded(failure: UserError) -> bytes:
+    return json.dumps({"code": int(failure.exit_code), "problems": [asdict(problem) for problem in failure.problems]}).encode()
+
+
+def _decoded(said: bytes) -> UserError:
+    raw = json.loads(said)
+    return UserError([Problem(**problem) for problem in raw["problems"]], exit_code=ExitCode(raw["code"]))
 
 
 def _no_storage(disk: Disk) -> Problem:

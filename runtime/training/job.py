@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from runtime.config.beat import VARIABLE as PREEMPTION_H
+from runtime.config.problem import UserError
 from runtime.events import EventLog
 from runtime.training.folder import RunFolder
 from runtime.training.preemption.choice import ENDPOINT, VARIABLE
@@ -63,6 +64,8 @@ class Job:
     stop: StopRequest
     ends: ExitStack = field(default_factory=ExitStack)
     """What is let go of when the training ends, in whatever way."""
+    believes: list[Callable[[UserError], UserError]] = field(default_factory=list)
+    """Given why this process failed, each says why the run did: what failed here may be only another machine's absence."""
 
     @property
     def run(self) -> str:

@@ -83,6 +83,7 @@ class Sampling(TrainerCallback):
                 batch=self._batch,
                 rank=trainer.session.rank,
                 seed=(self._seed * 1_000_003 + step) % 2**63,
+                spread=trainer.is_sharded,
                 before_batch=self._answer_stops,
             )
 

@@ -85,8 +85,7 @@ class Saver:
         speeds = self.pace.speeds(stores=self._uploader is not None, unsent=unsent)
         if not self._disk.apart:
             return choose_ending(left_s, sizes, speeds, machine_stays=machine_stays)
-        # What only lies on the machines' disks is no checkpoint, whether they stay or not.
-        # Nor are weights alone a model unless one machine holds all of them.
+        # What only lies on the machines' disks is no checkpoint, whether they stay or not, and weights are no model unless one machine holds all of them.
         sizes = Sizes(full=sizes.full, weights=sizes.full) if spread else sizes
         ending = choose_ending(left_s, sizes, speeds, machine_stays=False)
         return ending if ending.sends else Ending(what="keep", sends=False)

@@ -48,6 +48,23 @@ def watched_store(job: Job, run: str) -> RunStore | None:
     return replace(store, patience=outage.patience)
 
 
+def reach_store(job: Job, company: Company) -> RunStore | None:
+    """The store as this process uses it, None without one and on processes that send nothing. Every process must call it.
+
+    Where every machine sends, raises UserError on all processes when one of them cannot use it.
+    """
+    if not company.disk.apart:
+        return watched_store(job, company.run) if job.rank.is_main else None
+
+    def reach() -> RunStore | None:
+        store = watched_store(job, company.run)
+        if store is not None:
+            store.patiently(lambda: store.store.capabilities)
+        return store
+
+    return job.rank.together(reach if company.serves else None)
+
+
 @contextmanager
 def sending(job: Job, store: RunStore | None, company: Company) -> Iterator[Uploader | Follower | None]:
     """Who sends from this process while a block runs; None without a store. What is unsent when the block fails is given a little time."""
@@ -60,7 +77,10 @@ def sending(job: Job, store: RunStore | None, company: Company) -> Iterator[Uplo
     try:
         yield uploader
     except BaseException:
-        uploader.flush(STOP_WAIT_S)
+        if isinstance(uploader, Follower):
+            uploader.finish(STOP_WAIT_S)
+        else:
+            uploader.flush(STOP_WAIT_S)
         raise
     finally:
         uploader.close()

@@ -34,7 +34,7 @@ from runtime.training.rescale import made_by, rescaled, sentence
 from runtime.training.resume import Start, find_start
 from runtime.training.saving import Saver
 from runtime.training.stop import StopNow, StopRequest
-from runtime.training.stores import FINAL_WAIT_S, STOP_WAIT_S, await_sent, require_sent, sending, watched_store
+from runtime.training.stores import FINAL_WAIT_S, STOP_WAIT_S, await_sent, reach_store, require_sent, sending
 
 if TYPE_CHECKING:
     from runtime.data.prepare import Prepared
@@ -90,6 +90,8 @@ def _outcome(job: Job) -> tuple[ExitCode, tuple[Problem, ...]]:
         if job.surroundings.debug and not isinstance(error, UserError):
             raise
         failure = _first_failure(job) or explain(error, output_dir=job.folder.path)
+        for believed in job.believes:
+            failure = believed(failure)
         with suppress(OSError):
             job.emit("failed", message="; ".join(_sentence(problem) for problem in failure.problems), fix=failure.problems[0].fix)
         return failure.exit_code, failure.problems
@@ -160,7 +162,7 @@ def _train(job: Job) -> ExitCode:
     timed_saves = preemption_hours(config, job.surroundings.notices) is not None
 
     hashed = config_hash(config)
-    store = watched_store(job, company.run) if company.serves else None
+    store = reach_store(job, company)
     start: Start = rank.share(
         find_start(config, folder, supervised=job.surroundings.run is not None, stores=[store] if store else [], config_hash=hashed)
         if rank.is_main
@@ -182,7 +184,9 @@ def _train(job: Job) -> ExitCode:
 
     job.emit("stage", name="model")
     precision = machine_precision(config)
-    learner = load_learner(config, tokenizer, precision=precision, device=f"cuda:{rank.local}" if cuda else "cpu", sharding=sharding, rank=rank)
+    learner = load_learner(
+        config, tokenizer, precision=precision, device=f"cuda:{rank.local}" if cuda else "cpu", sharding=sharding, rank=rank
+    )
     targeted = target_layers(job, learner.model, tokenizer, precision=precision, checkpoint=start.checkpoint)
     with sending(job, store, company) as uploader, copying(job, None if company.disk.apart else repository) as copies:
         saver = Saver(

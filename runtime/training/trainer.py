@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.distributed.tensor import DTensor
-from transformers import Trainer, TrainerState, set_seed
+from transformers import TrainerState, set_seed
 
 from runtime.model.adapter import load_adapter_weights, save_adapter
 from runtime.model.rows import hold
@@ -26,26 +25,15 @@ from runtime.training.order import EpochOrder
 from runtime.training.relora import load_base, save_base
 from runtime.training.schedule import curve_of, library_curve
 from runtime.training.session import SESSION, Session
-from runtime.training.sharding.optimizer_state import is_stored, read_optimizer, write_optimizer
-from runtime.training.sharding.weights import (
-    formats_of,
-    read_adapter,
-    read_weights,
-    say_format,
-    whole_adapter,
-    whole_weights,
-    write_weights,
-)
-from runtime.training.sharding.wrapping import complete, require_sharded, shard_on_cpu
-
-SCHEDULER = "scheduler.pt"
+from runtime.training.sharding.trainer import ShardingTrainer
+from runtime.training.sharding.weights import read_adapter, read_weights
 
 
 class EvaluationStopped(Exception):  # noqa: N818 - a request, not an error
     """A stop request reached the run inside an evaluation."""
 
 
-class RunTrainer(Trainer):
+class RunTrainer(ShardingTrainer):
     """Hugging Face's Trainer inside a run. `session` holds what belongs to the run."""
 
     def __init__(self, *, session: Session, **kwargs: Any) -> None:
@@ -53,8 +41,7 @@ class RunTrainer(Trainer):
         self._order: EpochOrder | None = None
         # Micro batches that took the place of one.
         self._finer = 1
-        # The formats weights had before they were sharded, in which the final model is written.
-        self._formats = formats_of(kwargs["model"]) if session.sharding is not None else {}
+        self._checkpointing = False
         super().__init__(**kwargs)
         self.ledger = LossLedger(reduce=session.rank.reduce, memory_gib=peak_memory_gib)
         self.add_callback(StepBoundary(self))
@@ -64,19 +51,7 @@ class RunTrainer(Trainer):
         # The Trainer's arguments have no place for these.
         for name, value in self.session.compiler.items():
             setattr(settings["dynamo_plugin"], name, value)
-        if self.session.sharding is not None:
-            complete(settings["fsdp_plugin"], self.session.sharding, mixed=self.args.mixed_precision)
-            self._plugin = settings["fsdp_plugin"]
-            if self.args.use_cpu:
-                settings.pop("parallelism_config", None)
         return settings
-
-    def create_accelerator_and_postprocess(self) -> None:
-        """Accelerate as the Trainer makes it, sharding on CPUs too."""
-        super().create_accelerator_and_postprocess()
-        if self.session.sharding is not None and not self.is_fsdp_enabled:
-            shard_on_cpu(self.accelerator, self._plugin, self.args.parallelism_config)
-            self.is_fsdp_enabled = True
 
     # The step
 
@@ -93,9 +68,6 @@ class RunTrainer(Trainer):
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """The recipe's loss where it has one of its own, the model's otherwise. It is computed inside the model's forward pass either way."""
         own = self.session.loss
-        if self.session.sharding is not None and isinstance(num_items_in_batch, torch.Tensor):
-            # FSDP casts what enters the model: the count that the loss is divided by would be rounded to 8 bits.
-            num_items_in_batch = num_items_in_batch.long()
         if own is None:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         inputs = dict(inputs)
@@ -164,8 +136,6 @@ class RunTrainer(Trainer):
 
     def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None) -> tuple[Any, Any]:
         model, train_dataloader = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
-        if self.session.sharding is not None:
-            require_sharded(model, self.session.sharding)
         if self.session.probe is not None:
             cadence = self.session.probe.settle(self, model)
             if cadence is not self.session.cadence:
@@ -292,39 +262,12 @@ class RunTrainer(Trainer):
             session.saver.save(step, self._write_checkpoint, keep=self.state.best_global_step if session.load_best else None, sends=sends)
         resume_clock()
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the weights as they train, or the adapter; of a sharded model every process writes its share."""
-        sharding, rank = self.session.sharding, self.session.rank
-        if sharding is None:
-            super().save_model(output_dir, _internal_call=_internal_call)
-            return
-        folder = Path(output_dir or self.args.output_dir)
-        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        if hasattr(model, "peft_config"):
-            self._save(str(folder), state_dict=whole_adapter(model, rank))
-            return
-        write_weights(model, folder, rank, all_write=sharding.all_write)
-        if rank.is_main and self.processing_class is not None:
-            self.processing_class.save_pretrained(folder)
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        sharding = self.session.sharding
-        if sharding is None:
-            super()._save_optimizer_and_scheduler(output_dir)
-            return
-        write_optimizer(self.optimizer, self.model, Path(output_dir), self.session.rank, all_write=sharding.all_write)
-        if self.args.should_save:
-            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is None or (self.session.sharding is None and not is_stored(Path(checkpoint))):
-            super()._load_optimizer_and_scheduler(checkpoint)
-            return
-        read_optimizer(self.optimizer, self.model, Path(checkpoint))
-        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER, map_location="cpu", weights_only=True))
-
     def _write_checkpoint(self, folder: Path) -> None:
-        self.save_model(str(folder), _internal_call=True)
+        self._checkpointing = True
+        try:
+            self.save_model(str(folder), _internal_call=True)
+        finally:
+            self._checkpointing = False
         if not self.args.save_only_model:
             self._save_optimizer_and_scheduler(str(folder))
             self._save_scaler(str(folder))
@@ -347,13 +290,14 @@ class RunTrainer(Trainer):
             return
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        model = self.bare_model
         if hasattr(model, "peft_config"):
             save_adapter(model, folder, state_dict=state_dict)
             if self.session.relora is not None:
                 save_base(model, folder)
         else:
-            model.save_pretrained(folder, state_dict=state_dict)
+            # The names that experts have on the Hub are not those of the model's own tensors, which a checkpoint is read back by.
+            model.save_pretrained(folder, state_dict=state_dict, save_original_format=not self._checkpointing)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
 
@@ -362,11 +306,9 @@ class RunTrainer(Trainer):
         if hasattr(target, "peft_config"):
             if self.session.relora is not None:
                 load_base(target, folder)
-            (read_adapter if self._is_sharded else load_adapter_weights)(target, folder)
-        elif self.session.sharding is not None or is_stored(folder):
-            read_weights(target, folder)
+            (read_adapter if self.is_sharded else load_adapter_weights)(target, folder)
         else:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            read_weights(target, folder)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         rank = self.session.rank
@@ -386,11 +328,6 @@ class RunTrainer(Trainer):
             self.show_weights()
 
     @property
-    def _is_sharded(self) -> bool:
-        """Whether the weights are spread over the processes by now; before training they are not."""
-        return any(isinstance(parameter, DTensor) for parameter in self.model.parameters())
-
-    @property
     def trains_other_weights(self) -> bool:
         """Whether the optimizer trains weights from which those to use are computed, as schedule-free ones do."""
         return str(self.args.optim).rpartition(".")[2].lower().startswith("schedule_free")
@@ -404,15 +341,12 @@ class RunTrainer(Trainer):
         """Write the model to use into `folder`, and spend the trainer: an adapter whose base has changed is merged into it for good."""
         self.show_weights()
         if self.session.sharding is not None and not hasattr(self.model, "peft_config"):
-            model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-            self._save(str(folder), state_dict=whole_weights(model, self.session.rank, self._formats))
-            if self.args.should_save:
-                say_format(model, folder, self._formats)
+            self.save_whole(folder)
             return
         if self.session.relora is None or not self.args.should_save:
             self.save_model(str(folder), _internal_call=True)
             return
-        merged = self.accelerator.unwrap_model(self.model, keep_torch_compile=False).merge_and_unload(safe_merge=True)
+        merged = self.bare_model.merge_and_unload(safe_merge=True)
         merged.save_pretrained(folder)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)

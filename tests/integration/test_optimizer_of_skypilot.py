@@ -20,7 +20,7 @@ pytestmark = pytest.mark.cloud
 COLUMNS = "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,GpuInfo,Price,SpotPrice,Region"
 # Zones of each region; the catalogs of the other clouds have no column for them.
 ZONES = {"aws": ("a", "b"), "gcp": ("-a", "-b"), "runpod": ("-MTL-1",)}
-MEMORY_GIB = {"A100": 40, "A100-80GB": 80, "H100": 80, "H200": 141, "L4": 24, "L40S": 48, "RTX4090": 24}
+MEMORY_GIB = {"A100": 40, "A100-80GB": 80, "A100-80GB-SXM": 80, "H100": 80, "H200": 141, "L4": 24, "L40S": 48, "RTX4090": 24}
 
 # (instance, GPU, count, vCPUs, GiB, USD an hour, spot) by region. Shapes are those of the clouds; prices are made up, each of them only once.
 MACHINES: dict[str, dict[str, list[tuple[str, str, int, int, int, str, str]]]] = {
@@ -50,6 +50,8 @@ MACHINES: dict[str, dict[str, list[tuple[str, str, int, int, int, str, str]]]] =
     "runpod": {
         "CA": [
             ("8x_H100_SECURE", "H100", 8, 128, 640, "21.52", "14.0"),
+            # RunPod has names of its own for the same GPU.
+            ("8x_A100-80GB-SXM_SECURE", "A100-80GB-SXM", 8, 128, 640, "13.52", "12.9"),
             ("1x_L40S_SECURE", "L40S", 1, 16, 48, "0.86", "0.6"),
             ("1x_RTX4090_SECURE", "RTX4090", 1, 16, 24, "0.69", "0.34"),
             ("1x_L4_SECURE", "L4", 1, 12, 50, "0.43", "0.31"),
@@ -112,6 +114,7 @@ WISHES += [
     {"gpus": ["H100:8"], "spot": False, "nodes": 2, "cloud": "runpod"},
     {"gpus": ["L4:1"], "spot": False, "image": "docker.io/org/runtime:1"},
     {"gpus": ["H100:8"], "spot": False, "image": "docker.io/org/runtime:1", "cloud": "lambda"},
+    {"gpus": ["L4:1"], "spot": False, "ports": [6006]},
 ]
 # Of so many tokens, the cheapest hour is not the cheapest run.
 LONG = [
@@ -199,10 +202,13 @@ def test_the_first_offer_is_what_skypilot_would_take(tmp_path: Path, checkout: P
     # Each cloud is the best for something, on demand and interruptible, and some wishes cannot be met.
     assert {sky["cloud"] for wish, _, sky in answers if sky is not None and not wish.get("cloud")} == clouds
     assert {sky["spot"] for _, _, sky in answers if sky is not None} == {False, True}
-    assert [wish for wish, _, sky in answers if sky is None and wish.get("nodes") == 2] == [WISHES[-3]]
+    assert [wish for wish, _, sky in answers if sky is None and wish.get("nodes") == 2] == [WISHES[-4]]
     for cloud, lacks in said["unsupported"].items():
         able = Abilities(
-            several_machines="MULTI_NODE" not in lacks, container_images="DOCKER_IMAGE" not in lacks, gives_back="AUTODOWN" not in lacks
+            several_machines="MULTI_NODE" not in lacks,
+            container_images="DOCKER_IMAGE" not in lacks,
+            gives_back="AUTODOWN" not in lacks,
+            opens_ports="OPEN_PORTS" not in lacks,
         )
         assert abilities_of(cloud) == able or cloud in ("kubernetes", "slurm", "vsphere", "ssh"), f"launcher/data/clouds.csv, {cloud}"
     assert clouds <= said["unsupported"].keys()

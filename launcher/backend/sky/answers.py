@@ -7,6 +7,7 @@ from typing import Any
 
 from launcher.backend.sky.cloud import Phase, Rented
 from launcher.backend.sky.disks import disk_usd_per_h
+from launcher.backend.sky.refusals import first_line, plain
 
 # Names of sky.jobs.ManagedJobStatus and sky.JobStatus (0.14); another one is taken for `running`, which changes nothing.
 _PHASES: dict[str, Phase] = {
@@ -29,6 +30,9 @@ _PHASES: dict[str, Phase] = {
     "FAILED_NO_RESOURCE": "no-capacity",
 }
 
+# Of a job that waits before it asks every place again (sky/jobs/utils.py).
+_NO_MACHINE = "waiting for resources"
+
 
 def phase_of(status: Any) -> Phase:
     """How far a job of that status is; `gone` for None."""
@@ -49,6 +53,12 @@ def place_of(row: Any) -> str:
     """`cloud/region/zone`, as far as the row says."""
     parts = [str(value_in(row, name)) for name in ("cloud", "region", "zone") if value_in(row, name) and str(value_in(row, name)) != "-"]
     return "/".join([parts[0].lower(), *parts[1:]]) if parts else ""
+
+
+def detail_of(row: Any, number: int) -> str:
+    """SkyPilot's own sentence about a managed job. One that finds no machine is never given up: what each place answered is in its controller's log."""
+    said = first_line(plain(str(value_in(row, "failure_reason") or value_in(row, "details") or "")))
+    return f"{said}; `sky jobs logs --controller {number}` lists what each place answered" if _NO_MACHINE in said else said
 
 
 def cluster_in(row: Any) -> Rented:

@@ -10,10 +10,9 @@ from typing import Any
 
 import yaml
 
-from launcher.backend.sky.answers import bucket_in, cluster_in, disk_in, job_in, name_of, phase_of, place_of, value_in
+from launcher.backend.sky.answers import bucket_in, cluster_in, detail_of, disk_in, job_in, name_of, phase_of, place_of, value_in
 from launcher.backend.sky.client import Lines, client, missing, speaking
 from launcher.backend.sky.cloud import Rented, Seen
-from launcher.backend.sky.refusals import first_line, plain
 from runtime.config.problem import ExitCode, Problem, UserError
 
 # What SkyPilot calls the buckets it makes for the local files of managed jobs; it deletes them with the job, unless that is cut short.
@@ -83,10 +82,9 @@ class SkyPilot:
         if not rows:
             return Seen(phase="gone")
         row = rows[0]
-        detail = first_line(plain(str(value_in(row, "failure_reason") or value_in(row, "details") or "")))
         return Seen(
             phase=phase_of(value_in(row, "status")),
-            detail=detail,
+            detail=detail_of(row, number),
             recoveries=int(value_in(row, "recovery_count") or 0),
             where=place_of(row),
         )

@@ -108,7 +108,13 @@ NEEDS = (
         gpu_only=True,
         fix="Remove it: it finds where the host waits for a GPU.",
     ),
-    Need(what="offloading FSDP's shards", asks=_offloaded, capability=None, gpu_only=True, fix="Remove offload_params: the shards are in host memory."),
+    Need(
+        what="offloading FSDP's shards",
+        asks=_offloaded,
+        capability=None,
+        gpu_only=True,
+        fix="Remove offload_params: the shards are in host memory.",
+    ),
     Need(what="DeepSpeed", asks=_option("deepspeed"), capability=None, gpu_only=True, fix=f"Remove it: {_PLAIN}"),
 )
 

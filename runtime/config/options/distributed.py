@@ -44,7 +44,7 @@ class FSDP(Section):
     state_dict_type: StateDictType | None = Field(
         None,
         description="Who writes a checkpoint: SHARDED_STATE_DICT, the default, has every process write its share of whole tensors, FULL_STATE_DICT the first "
-        "process all of them. Both hold one tensor a process in memory and go on with any number of devices. An adapter is always written by the first.",
+        "process all of them; either way as whole tensors, gathered one at a time, so that a run goes on with any number of devices. An adapter is always written by the first.",
     )
     final_state_dict_type: StateDictType | None = Field(
         None, description="Form of the final model: always FULL_STATE_DICT, whole and in the format the base was loaded in."

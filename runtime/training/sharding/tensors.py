@@ -101,7 +101,9 @@ def copy_part(stored: Any, tensor: torch.Tensor, name: str, folder: Path) -> Non
         raise _unfit(folder, f"its {name} is {_shown(shape)}, and this run's {_shown(tuple(tensor.shape))}")
     with torch.no_grad():
         if isinstance(tensor, DTensor):
-            tensor.to_local().copy_(stored[own_part(tensor)])
+            # Of a tensor with fewer rows than there are processes, some hold nothing.
+            if tensor.to_local().numel():
+                tensor.to_local().copy_(stored[own_part(tensor)])
         else:
             tensor.copy_(stored[...])
 

@@ -90,6 +90,24 @@ def test_a_preempted_run_ends_as_an_undisturbed_one(recipe: Callable[..., Path],
     }
 
 
+def test_experts_come_back_though_the_hub_has_other_names_for_them(recipe: Callable[..., Path], tiny: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig
+
+    torch.manual_seed(0)
+    model, tokenizer = tmp_path / "mixture", AutoTokenizer.from_pretrained(tiny / "model")
+    tokenizer.save_pretrained(model)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
+    AutoModelForCausalLM.from_config(MixtralConfig(vocab_size=len(tokenizer), num_local_experts=2, **shape)).save_pretrained(model)
+    short: dict[str, Any] = {"base_model": str(model), "max_steps": 4, "save_steps": 2, "val_set_size": 0, "eval_steps": None}
+    calm, stormy = recipe("calm", **short), recipe("stormy", **short)
+    assert run(calm) == ExitCode.OK
+    assert run(stormy, chaos="preempt@2") == ExitCode.INTERRUPTED
+    assert run(stormy, attempt=2) == ExitCode.OK
+    assert losses(stormy) == losses(calm)
+    assert weights(stormy) == weights(calm)
+
+
 def test_a_killed_run_goes_on_from_the_newest_sealed_checkpoint(recipe: Callable[..., Path]) -> None:
     undisturbed, disturbed = recipe("calm", **LORA), recipe("stormy", **LORA)
     assert run(undisturbed) == ExitCode.OK

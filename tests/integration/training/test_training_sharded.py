@@ -103,7 +103,8 @@ def test_shards_learn_as_whole_copies_do_and_come_back_with_any_number_of_proces
     assert run(alone) == ExitCode.OK
     calm, stormy = recipe("calm", **SHORT, **FSDP), recipe("stormy", **SHORT, **FSDP)
     copies, from_one = recipe("copies", **SHORT), recipe("from-one", **SHORT, **FSDP, resume_from_checkpoint=str(checkpoint(alone, 2)))
-    lora, lora_copies = recipe("lora", **SHORT, **FSDP, **LORA), recipe("lora-copies", **SHORT, **LORA)
+    brief = {**SHORT, "max_steps": 2}
+    lora, lora_copies = recipe("lora", **brief, **FSDP, **LORA), recipe("lora-copies", **brief, **LORA)
     codes = by_two(
         tmp_path,
         {"recipe": calm},
@@ -118,7 +119,7 @@ def test_shards_learn_as_whole_copies_do_and_come_back_with_any_number_of_proces
 
     alike(copies, calm)
     same_weights(copies, calm, tolerance=1e-5)
-    alike(lora_copies, lora)
+    alike(lora_copies, lora, steps=range(1, 3))
     same_weights(lora_copies, lora, tolerance=1e-5)
     assert {step: event["loss"] for step, event in learnt(stormy).items()} == {step: event["loss"] for step, event in learnt(calm).items()}
     same_weights(calm, stormy)
@@ -133,13 +134,11 @@ def test_shards_learn_as_whole_copies_do_and_come_back_with_any_number_of_proces
         == AutoModelForCausalLM.from_pretrained(calm.with_suffix("") / "final").num_parameters()
     )
     # An adapter's checkpoint holds the adapter, and no base.
-    assert not list(checkpoint(lora, 4).glob("model*"))
+    assert not list(checkpoint(lora, 2).glob("model*"))
 
     back = recipe("back", **SHORT, **FSDP, resume_from_checkpoint=str(kept))
     assert run(back) == ExitCode.OK
     alike(calm, back, steps=range(5, 6))
-    back = recipe("lora-back", **SHORT, **FSDP, **{**LORA, "lora_dropout": 0.0}, resume_from_checkpoint=str(checkpoint(lora, 4)))
-    assert run(back) == ExitCode.OK
 
 
 @pytest.mark.skipif(not os.environ.get("LONG_TESTS"), reason="minutes; LONG_TESTS=1 runs it, and the test above its short form")

@@ -70,17 +70,13 @@ def losses(machines: Machines) -> dict[int, float]:
 
 
 def test_both_lose_their_disks_and_nothing_else(two: Path, tmp_path: Path) -> None:
-    calm = Machines(folders(tmp_path / "calm"), two, "launch.name=calm")
+    # On one disk, without a storage, all is as on one machine.
+    calm = Machines([tmp_path / "calm"] * 2, two, "launch.storage=null", "max_steps=6")
     assert calm.end() == [0, 0], calm.log
-    whole = stored(tmp_path, "calm")
-    assert whole is not None
-    assert (whole.kind, whole.step, whole.world_size) == ("checkpoint", 10, 2)
-    assert {"rng_state_0.pth", "rng_state_1.pth", "optimizer.pt", "trainer_state.json"} <= {file.path for file in whole.files}
-    assert [step for folder in calm.folders for step in (folder / "out" / "checkpoints").glob("step-*")] == []
-    for folder in calm.folders:
-        assert {path.name for path in (folder / "out" / "portions").glob("step-*")} == {"step-00000008", "step-00000010"}
+    here = read_manifest(tmp_path / "calm" / "out" / "checkpoints" / "step-00000006")
+    assert {"rng_state_0.pth", "rng_state_1.pth", "optimizer.pt", "trainer_state.json"} <= {file.path for file in here.files}
 
-    stormy = Machines(folders(tmp_path / "stormy"), two)
+    stormy = Machines(folders(tmp_path / "stormy"), two, "max_steps=6")
     stormy.wait(lambda: bool(stormy.events("checkpoint")))
     stormy.kill()
     before = losses(stormy)
@@ -88,23 +84,26 @@ def test_both_lose_their_disks_and_nothing_else(two: Path, tmp_path: Path) -> No
     assert sealed is not None
     for folder in stormy.folders:
         shutil.rmtree(folder)
-    resumed = Machines(stormy.folders, two)
+    resumed = Machines(stormy.folders, two, "max_steps=6")
     assert resumed.end() == [0, 0], resumed.log
     assert resumed.events("resumed")[0]["from_step"] == sealed.step
     assert losses(resumed).items() >= {step: loss for step, loss in before.items() if step > sealed.step}.items()
     assert weights(resumed) == weights(calm)
 
+    whole = stored(tmp_path)
+    assert whole is not None
+    assert (whole.kind, whole.step, whole.world_size, whole.extra) == ("checkpoint", 6, 2, {"machines": 2})
+    assert {file.path for file in whole.files} == {file.path for file in here.files}
+    assert [step for folder in resumed.folders for step in (folder / "out" / "checkpoints").glob("step-*")] == []
+    for folder in resumed.folders:
+        assert "step-00000006" in {path.name for path in (folder / "out" / "portions").glob("step-*")}
 
-def test_without_a_storage_they_are_refused_and_on_one_disk_they_are_not(recipe: Callable[..., Path], tmp_path: Path) -> None:
-    path = recipe("none", **SHORT | {"max_steps": 2, "save_total_limit": None})
-    apart = Machines(folders(tmp_path / "apart"), path)
-    shared = Machines([tmp_path / "shared"] * 2, path)
+
+def test_without_a_storage_they_are_refused_before_training(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    apart = Machines(folders(tmp_path / "apart"), recipe("none", **SHORT))
     assert apart.end() == [2, 2], apart.log
     assert "set launch.storage" in apart.log
-    assert not apart.events("loss")
-    assert shared.end() == [0, 0], shared.log
-    whole = read_manifest(tmp_path / "shared" / "out" / "checkpoints" / "step-00000002")
-    assert {"rng_state_0.pth", "rng_state_1.pth"} <= {file.path for file in whole.files}
+    assert not apart.events("prepared")
 
 
 @long_only

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from launcher.backend.pulling import available, pull
-from runtime.checkpoint.owner import this_owner
 from runtime.checkpoint.opening import open_store
+from runtime.checkpoint.owner import this_owner
 from runtime.checkpoint.sealing import new_staging, seal
 from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.storing import seal_in_store
@@ -93,3 +94,13 @@ def test_what_a_killed_pull_left_goes_with_the_next(record: RunRecord, tmp_path:
     (left / "half").write_bytes(b"half")
     pull(record, tmp_path / "copy", step=10)
     assert not left.exists()
+
+
+def test_a_manifest_of_another_step_is_not_taken_for_the_one_asked_for(record: RunRecord, tmp_path: Path) -> None:
+    here = Path(record.output_dir) / "checkpoints"
+    (here / "step-00000020").rename(here / "step-00000010")
+    shutil.copytree(tmp_path / "store/tiny/checkpoints/step-00000010", tmp_path / "store/tiny/checkpoints/step-00000040")
+    assert [(one.kind, one.step) for one in available(record)] == [("checkpoint", 10), ("checkpoint", 20), ("weights", 25)]
+    assert (pull(record, tmp_path / "copy", step=10).path / "model.safetensors").read_bytes() == b"checkpoint of 10"
+    with pytest.raises(UserError, match="checkpoint step 10: the folder was renamed"):
+        pull(record, tmp_path / "other", step=40)

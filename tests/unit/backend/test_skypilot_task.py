@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backend.sky.answers import phase_of
+from launcher.backend.sky.answers import _NO_MACHINE, detail_of, phase_of
 from launcher.backend.sky.skypilot import SkyPilot, sky_task
 from launcher.task.resources import Choice
 from launcher.task.task import Task, render_task
@@ -25,6 +25,7 @@ def test_skypilot_reads_the_task_as_it_was_meant(tmp_path: Path) -> None:
             choices=(Choice(gpus="A100:8", infra="aws/us-east-1", spot=True), Choice(gpus="A100:8", infra="aws/us-east-1", spot=False)),
             nodes=2,
             disk_gb=200,
+            ports=(6006, 8080),
             settings={"LAUNCHER_RECIPE": 'it\'s "odd"\n${HOME}'},
             secrets=("HF_TOKEN",),
             wheel=wheel,
@@ -40,6 +41,7 @@ def test_skypilot_reads_the_task_as_it_was_meant(tmp_path: Path) -> None:
     assert sorted(resources.use_spot for resources in task.resources) == [False, True]
     one = next(iter(task.resources))
     assert (one.accelerators, one.region, one.disk_size) == ({"A100": 8}, "us-east-1", 200)
+    assert sorted(one.ports) == ["6006", "8080"]
     assert one.job_recovery["recover_on_exit_codes"] == [75, 137, 143]
     # SkyPilot wants the same of every one of them.
     assert {(one.autostop_config.idle_minutes, one.autostop_config.down, one.autostop_config.wait_for.value) for one in task.resources} == {
@@ -59,6 +61,19 @@ def test_every_status_of_skypilot_has_a_phase() -> None:
     for status in (*ManagedJobStatus, *JobStatus):
         running = phase_of(status) in ("waiting", "starting", "running", "recovering")
         assert running == (status.name not in ended) or status.name == "CANCELLING", status
+
+
+def test_a_job_that_finds_no_machine_says_where_the_reasons_are() -> None:
+    row = {"failure_reason": None, "details": "In backoff, waiting for resources"}
+    assert detail_of(row, 7) == "In backoff, waiting for resources; `sky jobs logs --controller 7` lists what each place answered"
+    assert detail_of({"failure_reason": "\x1b[31mno quota\x1b[0m\nmore", "details": "x"}, 7) == "no quota"
+    assert detail_of({}, 7) == ""
+
+
+@pytest.mark.cloud
+def test_skypilot_still_words_its_backoff_so() -> None:
+    utils = pytest.importorskip("sky.jobs.utils")
+    assert _NO_MACHINE in Path(utils.__file__).read_text(encoding="utf-8")
 
 
 @pytest.mark.train

@@ -232,6 +232,17 @@ def test_a_damaged_portion_costs_its_step_and_no_more(fleet: Fleet) -> None:
     assert fleet.head.flush(LONG_S)
 
 
+def test_a_follower_that_fails_waits_for_what_is_called_for_and_no_longer(fleet: Fleet) -> None:
+    assert fleet.follower.finish(0.0)
+    fleet.stores[1].gate.clear()
+    fleet.save(40)
+    assert fleet.stores[1].started.wait(LONG_S)
+    assert not fleet.follower.finish(0.05)
+    fleet.stores[1].gate.set()
+    assert fleet.follower.finish(LONG_S)
+    assert ("portion_sent", 40) in fleet.told[1].kinds()
+
+
 def test_one_that_was_dropped_is_told_and_not_waited_for(fleet: Fleet) -> None:
     for step in (20, 30, 40):
         fleet.follower.submit(fleet.portion(step, 1), step=step)

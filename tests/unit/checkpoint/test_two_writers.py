@@ -101,7 +101,14 @@ class Scene:
         return folder
 
     def life(
-        self, attempt: int, *steps: int, keep: int | None = 1, leased: bool = False, looks: bool = False, copies: bool = False, best: int = 0
+        self,
+        attempt: int,
+        *steps: int,
+        keep: int | None = 1,
+        leased: bool = False,
+        looks: bool = False,
+        copies: bool = False,
+        best: int = 0,
     ) -> Program:
         """What a process does to the store: take the lease, then seal and prune, as the uploader does; returns how it ended. With `copies` it has the
         store copy what the newest checkpoint there has too."""

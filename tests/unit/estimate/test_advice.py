@@ -115,6 +115,19 @@ def test_the_micro_batch_divides_the_global_batch(options: dict[str, int], large
     assert (settled.micro_batch_size, settled.gradient_accumulation_steps) == (micro, accumulation)
 
 
+def test_state_is_spread_over_several_gpus_before_the_method_changes() -> None:
+    plain = {"base_model": "Qwen/Qwen3-14B", "micro_batch_size": 1, "gradient_accumulation_steps": 2, "gradient_checkpointing": True}
+    config, model, hardware, data = world(recipe(optimizer="adamw_8bit", **plain), "A100-80GB:8")
+    now = estimate(config, model, hardware, data)
+    assert now.memory.verdict == "does-not-fit"
+    first = changes_that_fit(config, model, hardware, data, now=now)[0]
+    assert first.options["fsdp_config"] == {"reshard_after_forward": True}
+    assert first.options["optimizer"] == "adamw_torch_fused", "the 8-bit one cannot step over shards"
+    assert 'fsdp_config: {"reshard_after_forward": true}' in str(first)
+    alone = changes_that_fit(config, model, cards(parse_gpus("A100-80GB:1")), data, now=now)
+    assert not any("fsdp_config" in change.options for change in alone)
+
+
 def test_gradients_are_spread_at_once_before_anything_larger_changes() -> None:
     sharded = {"optimizer": "adamw_8bit", "micro_batch_size": 1, "gradient_accumulation_steps": 8, "gradient_checkpointing": True}
     config, model, hardware, data = world(

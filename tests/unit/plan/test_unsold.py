@@ -29,6 +29,7 @@ H100 = (parse_gpus("H100:8"),)
         (Wish(gpus=H100, regions=("us-west-9",)), "H100:8 in the region us-west-9", "aws us-east-1, lambda us-south-1, runpod CA;"),
         (Wish(gpus=H100, clouds=frozenset({"gcp"})), "H100:8 on gcp", "aws us-east-1, lambda us-south-1, runpod CA;"),
         (Wish(gpus=H100, clouds=frozenset({"lambda"}), spot=True), "H100:8 on lambda and sold as interruptible", "aws us-east-1, lambda"),
+        (Wish(gpus=H100, clouds=frozenset({"mithril"}), ports=True), "H100:8 on mithril", "aws us-east-1"),
         (Wish(gpus=H100, clouds=frozenset({"runpod"}), nodes=2), "where SkyPilot can use it for 2 machines together", "aws us-east-1"),
     ],
 )

@@ -184,6 +184,14 @@ def test_the_last_line_is_the_sentence_about_money() -> None:
     assert render_plan(plan_of(TINY, HERE), width=110, color=False).splitlines()[-1].startswith("Runs on this machine: $0")
 
 
+def test_a_run_of_unknown_length_still_has_a_price_an_hour() -> None:
+    one = Price(cloud="aws", region="r1", instance="i", gpu="A100-80GB", count=8, usd_per_h=40.0, spot_usd_per_h=None)
+    target = Target(cloud="", hardware=cards(parse_gpus("A100-80GB:8")), kinds=(parse_gpus("A100-80GB:8"),))
+    unknown = QLORA.model_copy(update={"max_steps": None})
+    screen = render_plan(plan_of(unknown, target, prices=sane([one], as_of=0.0)), width=110, color=False)
+    assert screen.splitlines()[-1] == "Runs on aws r1, 8×A100-80GB: $40.0 an hour, for an unknown time, never above $25.0."
+
+
 @pytest.mark.parametrize("verdict", ["fits", "tight", "does-not-fit"])
 def test_each_verdict_has_its_word(verdict: str) -> None:
     plan = plan_of(TINY, HERE)

@@ -18,11 +18,12 @@ from launcher.estimate.range import Range
 from launcher.plan.offer import Offer, SpotRisk
 from launcher.task.inputs import Input, with_inputs
 from launcher.task.making import make_task
-from launcher.task.resources import Choice, choices_of, disk_gb_in, offers_in, preemption_h_of, prices_of
+from launcher.task.resources import Choice, choices_of, disk_gb_in, offers_in, preemption_h_of, prices_of, ranked
 from launcher.task.scalars import scalar, text_block
 from launcher.task.task import Task, node_config, render_task
 from runtime.config.load import check_text, load_config
 from runtime.config.problem import UserError
+from runtime.config.resources import data_dir
 
 HOSTILE = (
     "'",
@@ -253,3 +254,33 @@ def test_the_machine_that_is_announced_is_tried_first() -> None:
     )
     assert places(cheap, dear, steady, full) == (False, anywhere)
     assert places() == (False, [choice for choice in anywhere if not choice[2]])
+
+
+def test_a_gpu_is_asked_for_by_the_name_it_is_sold_under() -> None:
+    config = config_with("  gpus: H100:8\n  spot: false\n")
+    sold = [replace(offer("runpod", 20.0, spot=False, gpus="8×H100"), accelerator=name) for name in ("H100-SXM", "H100")]
+    assert [choice.gpus for choice in choices_of(config.launch, sold)] == ["H100-SXM:8", "H100:8"]
+    assert [choice.gpus for choice in choices_of(config.launch)] == ["H100:8"]
+    cheaper = replace(offer("aws", 10.0, spot=False, gpus="8×H100"), accelerator="H100")
+    assert [choice.gpus for choice in ranked(choices_of(config.launch, sold), [*sold, cheaper])][:3] == ["H100-SXM:8", "H100:8", "H100:8"]
+    written = json.loads(json.dumps({"offers": [one.to_json() for one in sold]}))
+    assert [one.accelerator for one in offers_in(written)] == ["H100-SXM", "H100"], "a plan.lock says the same"
+
+
+def test_an_own_template_that_gives_no_task_is_refused(tmp_path: Path) -> None:
+    own = tmp_path / "sky" / "task.yml.jinja"
+    own.parent.mkdir()
+    own.write_text('# ours\n{% include "shipped/sky/task.yml.jinja" %}')
+    assert render_task(task(), folders=(tmp_path, data_dir("templates"))) == "# ours\n" + render_task(task())
+    for text in ("a: [1", "just words"):
+        own.write_text(text)
+        with pytest.raises(UserError, match="no task of SkyPilot"):
+            render_task(task(), folders=(tmp_path, data_dir("templates")))
+
+
+def test_the_ports_of_the_recipe_are_opened() -> None:
+    config = config_with("  gpus: A100:8\n  ports: [6006, 8080]\n")
+    made = make_task(config, run="r", recipe="r.yml", cwd=Path(), environment={})
+    assert yaml.safe_load(render_task(made.task))["resources"]["ports"] == [6006, 8080]
+    for wrong in ("0", "70000", "x"):
+        assert check_text(f"{PLAIN}  gpus: A100:8\n  ports: [{wrong}]\n", file="r.yml").errors
