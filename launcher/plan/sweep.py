@@ -126,7 +126,7 @@ def shares_of(cap_usd: float, expected_usd: Sequence[float | None]) -> list[floa
     whole = sum(known)
     if len(known) < len(expected_usd) or whole <= 0:
         return [round(cap_usd / len(expected_usd), 6)] * len(expected_usd)
-    return [round(cap_usd * usd / whole, 6) for usd in known]
+    return [round(cap_usd * (usd / whole), 6) for usd in known]
 
 
 def capped(plan: Plan, max_cost_usd: float) -> Plan:

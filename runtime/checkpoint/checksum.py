@@ -30,7 +30,7 @@ class Digest:
     confirmed: bool = field(default=False, compare=False)
     """After an upload: the store's own checksum of the whole object, asked for afterwards, matched what was read; there is no need to read back."""
     copied: bool = field(default=False, compare=False)
-    """After an upload: the store made the object from one it had, and nothing was sent."""
+    """After an upload: nothing was sent, since the store made the object from one it had, or had it already."""
 
 
 class Hasher:

@@ -15,6 +15,7 @@ from runtime.checkpoint.staging import sweep_staging
 from runtime.config.beat import preemption_hours
 from runtime.config.load import config_hash, dump_yaml
 from runtime.config.problem import ExitCode, Problem, UserError
+from runtime.config.wishes import fsdp_option
 from runtime.events import EventLog
 from runtime.model.network import go_offline_if_alone
 from runtime.plugins.hooks import hooks_of
@@ -146,6 +147,9 @@ def _train(job: Job) -> ExitCode:
     repository = open_repository(job)
     os.environ.update(tracker_environment(config))
     sharding = sharding_of(config, world_size=rank.world_size)
+    if sharding is None and not cuda and fsdp_option(config) is not None:
+        # On a GPU the rules about machines say so.
+        job.progress.say("one process has nobody to share its training state with: it trains without FSDP")
     _join(rank, cuda=cuda, timeout_s=config.ddp_timeout or 1800, host=sharding is not None and sharding.offloaded)
     company = meet(job)
     if rank.is_main:

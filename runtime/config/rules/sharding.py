@@ -91,7 +91,9 @@ def fsdp1_words(config: TrainingConfig) -> Iterator[Finding]:
     for name, asked, why in wishes:
         if asked:
             fix = "Write SHARDED_STATE_DICT or FULL_STATE_DICT." if name == "state_dict_type" else "Remove it."
-            yield conflict(("fsdp_config", name), f"'fsdp_config.{name}' asks for what belongs to FSDP1: {why}", fix)
+            # Flattened or not, what is computed is the same.
+            harmless = name == "use_orig_params"
+            yield conflict(("fsdp_config", name), f"'fsdp_config.{name}' asks for what belongs to FSDP1: {why}", fix, warning=harmless)
 
 
 def final_model_is_whole(config: TrainingConfig) -> Iterator[Finding]:

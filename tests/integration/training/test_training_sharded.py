@@ -66,12 +66,12 @@ def learnt(recipe: Path) -> dict[int, Event]:
     return {event["step"]: event for event in latest_per_step(read_events(recipe.with_suffix("") / "events.jsonl"), "loss")}
 
 
-def alike(one: Path, other: Path, *, steps: range = range(1, 6)) -> None:
+def alike(one: Path, other: Path, *, steps: range = range(1, 6), loss: float = 1e-4, norm: float = 1e-3) -> None:
     """Both learnt the same, but for the order in which numbers are added up."""
     first, second = learnt(one), learnt(other)
     for step in steps:
-        assert second[step]["loss"] == pytest.approx(first[step]["loss"], abs=1e-4)
-        assert second[step]["grad_norm"] == pytest.approx(first[step]["grad_norm"], rel=1e-3)
+        assert second[step]["loss"] == pytest.approx(first[step]["loss"], abs=loss)
+        assert second[step]["grad_norm"] == pytest.approx(first[step]["grad_norm"], rel=norm)
         assert second[step]["tokens"] == first[step]["tokens"]
 
 
@@ -103,7 +103,7 @@ def test_shards_learn_as_whole_copies_do_and_come_back_with_any_number_of_proces
     assert run(alone) == ExitCode.OK
     calm, stormy = recipe("calm", **SHORT, **FSDP), recipe("stormy", **SHORT, **FSDP)
     copies, from_one = recipe("copies", **SHORT), recipe("from-one", **SHORT, **FSDP, resume_from_checkpoint=str(checkpoint(alone, 2)))
-    brief = {**SHORT, "max_steps": 2}
+    brief = {**SHORT, "max_steps": 2, "bf16": True}
     lora, lora_copies = recipe("lora", **brief, **FSDP, **LORA), recipe("lora-copies", **brief, **LORA)
     codes = by_two(
         tmp_path,
@@ -119,8 +119,9 @@ def test_shards_learn_as_whole_copies_do_and_come_back_with_any_number_of_proces
 
     alike(copies, calm)
     same_weights(copies, calm, tolerance=1e-5)
-    alike(lora_copies, lora, steps=range(1, 3))
-    same_weights(lora_copies, lora, tolerance=1e-5)
+    # Computed in 16 bits, whose rounding the two ways share out differently.
+    alike(lora_copies, lora, steps=range(1, 3), loss=2e-3, norm=0.05)
+    same_weights(lora_copies, lora, tolerance=2e-3)
     assert {step: event["loss"] for step, event in learnt(stormy).items()} == {step: event["loss"] for step, event in learnt(calm).items()}
     same_weights(calm, stormy)
     alike(alone, from_one, steps=range(3, 6))

@@ -242,6 +242,22 @@ def test_a_zombie_stops_at_its_next_change(tmp_path: Path, sealed: Any, honours:
     assert seen > 500
 
 
+@pytest.mark.skipif(not FULL, reason="a minute; SEAL_EXPLORE=full")
+@pytest.mark.parametrize("attempts", [(2, 1), (1, 2)])
+@pytest.mark.parametrize("honours", HONOURS)
+def test_a_lease_that_is_taken_for_run_out_while_its_holder_lives(
+    tmp_path: Path, sealed: Any, monkeypatch: pytest.MonkeyPatch, honours: str, attempts: tuple[int, int]
+) -> None:
+    """By a clock that is wrong, or a holder that was stopped for long: also when the numbers of the attempts began anew."""
+    monkeypatch.setattr(Lease, "_is_over", lambda _lease, _seen: True)
+    scene = Scene(tmp_path, sealed, HONOURS[honours], same=False, files=1)
+    start = scene.content_after({}, scene.life(1, 30, leased=True))
+    ends: set[tuple[object, ...]] = set()
+    programs = scene.life(attempts[0], 40, leased=True), scene.life(attempts[1], 50, leased=True)
+    explore(scene, start, *programs, at_end=lambda _content, results: ends.add(results))
+    assert ("fenced", "fenced") not in ends, "nobody goes on"
+
+
 @pytest.mark.parametrize("honours", HONOURS)
 def test_both_replace_a_broken_manifest(tmp_path: Path, sealed: Any, honours: str) -> None:
     scene = Scene(tmp_path, sealed, HONOURS[honours], same=False)

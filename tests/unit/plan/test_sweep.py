@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from launcher.estimate.gpus import parse_gpus
@@ -104,6 +104,7 @@ def test_more_than_the_cap_together_is_refused_for_all(recipe: str) -> None:
 
 
 @given(st.floats(0.01, 1e4), st.lists(st.one_of(st.none(), st.floats(0, 1e4)), min_size=1, max_size=10))
+@example(1.5, [5e-324])
 def test_shares_never_exceed_the_cap(cap: float, expected: list[float | None]) -> None:
     shares = shares_of(cap, expected)
     assert len(shares) == len(expected)
