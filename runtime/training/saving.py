@@ -22,7 +22,9 @@ from runtime.publish.hub.copying import HubCopies
 from runtime.training.deadline import Ending, Sizes, choose_ending
 from runtime.training.disks import Disk
 from runtime.training.errand import Errand
+from runtime.training.failure import explain
 from runtime.training.folder import RunFolder
+from runtime.training.missed import Missed
 from runtime.training.pace import Pace
 from runtime.training.processes import Rank
 
@@ -52,6 +54,7 @@ class Saver:
         disk: Disk | None = None,
         uploader: Uploader | Follower | None = None,
         copies: HubCopies | None = None,
+        say: Callable[[str], None] = lambda _sentence: None,
     ) -> None:
         self.blocking_s = 0.0
         self.pace = Pace()
@@ -69,6 +72,8 @@ class Saver:
         self._disk = disk or Disk()
         self._uploader = uploader
         self._copies = copies
+        self._missed = Missed(say)
+        self._began = False
 
     def now(self) -> float:
         """The wall clock, Unix seconds."""
@@ -90,19 +95,30 @@ class Saver:
         ending = choose_ending(left_s, sizes, speeds, machine_stays=False)
         return ending if ending.sends else Ending(what="keep", sends=False)
 
-    def save(self, step: int, write: Write, *, keep: int | None = None, sends: bool = True) -> None:
+    def save(self, step: int, write: Write, *, keep: int | None = None, sends: bool = True, bears: bool = False) -> None:
         """Put the checkpoint of `step` together with `write`, and have it sealed while training goes on; every process must call it. `keep` is a step
-        that retention spares; without `sends` it is not sent to the store.
+        that retention spares; without `sends` it is not sent to the store. With `bears`, a full disk costs the checkpoint and not the training, twice in
+        a row; `write` must not wait for other processes then.
 
         Raises UserError when the disk refuses, also for the checkpoint before, which is sealed by then; earlier ones are untouched. And when another
         process has taken this run over in the store.
         """
         started = time.monotonic()
         self._emit("stage", step, name="seal")
-        self._together(self._settle_ours)
+        if not bears:
+            self._together(self._settle_ours)
+            self._begin(step, write, started, keep=keep, sends=sends)
+            return
+        if self._missed.bear(lambda: self._rank.together(self._settle_ours)) and self._began:
+            self._missed.over()
+        self._began = self._missed.bear(lambda: self._begin(step, write, started, keep=keep, sends=sends, together=True))
+
+    def _begin(self, step: int, write: Write, started: float, *, keep: int | None, sends: bool, together: bool = False) -> None:
+        """Have the checkpoint written, and then sealed beside the training. `together`: what one process cannot write is raised on all."""
         with ExitStack() as stack:
-            staging = stack.enter_context(self._staged(self._folder.portions if self._disk.apart else self._folder.checkpoints))
-            self._write(staging, write)
+            parent = self._folder.portions if self._disk.apart else self._folder.checkpoints
+            staging = stack.enter_context(self._staged(parent, together=together or self._disk.apart))
+            self._write(staging, write, together=together)
             self.blocking_s = time.monotonic() - started
             if self._disk.is_served_by(self._rank):
                 held = stack.pop_all()
@@ -235,12 +251,25 @@ class Saver:
                 exit_code=ExitCode.TRAINING_FAILED,
             )
 
-    def _write(self, staging: Path, write: Write) -> None:
-        with _without_crc():
-            write(staging)
-        if self._rank.is_main:
-            (staging / "config.yml").write_text(self._config_text, encoding="utf-8")
+    def _write(self, staging: Path, write: Write, *, together: bool = False) -> None:
+        if together:
+            self._rank.together(lambda: self._write_own(staging, write))
+            return
+        self._write_own(staging, write)
         self._rank.barrier()
+
+    def _write_own(self, staging: Path, write: Write) -> None:
+        try:
+            with _without_crc():
+                write(staging)
+            if self._rank.is_main:
+                (staging / "config.yml").write_text(self._config_text, encoding="utf-8")
+        except (OSError, RuntimeError) as error:
+            # Libraries tell of a full disk in words of their own.
+            said = explain(error, output_dir=staging)
+            if said.problems[0].code == "disk-full":
+                raise said from error
+            raise
 
     def _seal(self, staging: Path, target: Path, *, step: int, kind: Kind) -> Manifest:
         if kind in ("final", "weights") and target.exists():
@@ -259,25 +288,26 @@ class Saver:
         )
 
     @contextmanager
-    def _staged(self, parent: Path) -> Iterator[Path]:
+    def _staged(self, parent: Path, *, together: bool | None = None) -> Iterator[Path]:
+        together = self._disk.apart if together is None else together
         with ExitStack() as stack:
             opened: Path | UserError | None = None
             if self._disk.is_served_by(self._rank):
                 try:
                     opened = stack.enter_context(open_staging(parent))
                 except UserError as error:
-                    if not self._disk.apart:
+                    if not together:
                         raise
                     opened = error
-            staging = self._on_disk(opened)
+            staging = self._on_disk(opened, together=together)
             try:
                 yield staging
             except OSError as error:
                 raise disk_error(error, parent) from error
 
-    def _on_disk(self, opened: Path | UserError | None) -> Path:
-        """What the process that serves this one's disk has opened. Every process must call it; raises on all of them what one could not."""
-        if not self._disk.apart:
+    def _on_disk(self, opened: Path | UserError | None, *, together: bool) -> Path:
+        """What the process that serves this one's disk has opened. Every process must call it; `together`, raises on all of them what one could not."""
+        if not together:
             shared: Path = self._rank.share(opened)
             return shared
         told = self._rank.gather(opened)

@@ -206,6 +206,7 @@ def _train(job: Job) -> ExitCode:
             disk=company.disk,
             uploader=uploader,
             copies=copies,
+            say=job.progress.say,
         )
         if job.events is not None:
             job.events.listeners.append(saver.pace.hear)

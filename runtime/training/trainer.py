@@ -259,7 +259,10 @@ class RunTrainer(ShardingTrainer):
             session.saver.save_weights(step, self._write_weights)
         else:
             sends = session.ending is None or session.ending.sends
-            session.saver.save(step, self._write_checkpoint, keep=self.state.best_global_step if session.load_best else None, sends=sends)
+            keep = self.state.best_global_step if session.load_best else None
+            # What is written last is needed; and sharded states are gathered while they are written, which one process cannot leave alone.
+            bears = session.ending is None and session.sharding is None and not self.control.should_training_stop
+            session.saver.save(step, self._write_checkpoint, keep=keep, sends=sends, bears=bears)
         resume_clock()
 
     def _write_checkpoint(self, folder: Path) -> None:

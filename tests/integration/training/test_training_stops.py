@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from runtime.checkpoint.disk import disk_error
 from runtime.checkpoint.manifest import read_manifest, verify
 from runtime.config.load import load_config
 from runtime.config.problem import ExitCode, UserError
@@ -185,6 +187,24 @@ def test_a_full_disk_ends_with_5_and_costs_no_checkpoint(recipe: Callable[..., P
     assert "Traceback" not in child.stderr
     assert [folder.name for folder in (path.with_suffix("") / "checkpoints").iterdir()] == ["step-00000005"]
     assert run(path, run="tiny", attempt=3) == ExitCode.OK
+
+
+def test_a_disk_that_is_full_for_a_while_costs_a_checkpoint_and_nothing_else(
+    recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from runtime.training import saving
+
+    path, real = recipe(save_steps=2, max_steps=6), saving.seal
+
+    def full_at_2(*args: Any, **settings: Any) -> Any:
+        if settings["step"] == 2:
+            raise disk_error(OSError(errno.ENOSPC, "No space left on device"), path.parent)
+        return real(*args, **settings)
+
+    monkeypatch.setattr(saving, "seal", full_at_2)
+    assert run(path, run="tiny") == ExitCode.OK
+    assert "no checkpoint was sealed: the disk is full" in capsys.readouterr().err
+    assert sorted(folder.name for folder in (path.with_suffix("") / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
 
 
 def test_a_folder_of_another_run_is_refused(recipe: Callable[..., Path]) -> None:

@@ -77,6 +77,44 @@ def test_a_seal_that_fails_is_told_by_the_next_save_and_costs_nothing_sealed(tmp
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
 
 
+def test_a_full_disk_costs_two_checkpoints_in_a_row_and_not_the_training(tmp_path: Path) -> None:
+    said: list[str] = []
+    subject = saver(tmp_path, say=said.append)
+
+    def full(folder: Path) -> None:
+        (folder / "half").write_bytes(b"w")
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    subject.save(1, content(), bears=True)
+    subject.save(2, full, bears=True)
+    subject.save(3, content(), bears=True)
+    subject.save(4, full, bears=True)
+    subject.save(5, full, bears=True)
+    assert [words.partition(":")[0] for words in said] == ["no checkpoint was sealed"] * 3
+    assert "if the next save fails too, training ends" in said[-1]
+    with pytest.raises(UserError, match="the disk is full"):
+        subject.save(6, full, bears=True)
+    with pytest.raises(UserError, match="the disk is full"):
+        saver(tmp_path).save(7, full)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000001", "step-00000003"]
+
+
+def test_a_seal_that_a_full_disk_prevents_is_told_by_the_next_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    subject, real = saver(tmp_path, say=said.append), saving.seal
+
+    def fails_once(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(saving, "seal", real)
+        raise UserError(Problem(code="disk-full", message="the disk is full"))
+
+    monkeypatch.setattr(saving, "seal", fails_once)
+    subject.save(2, content(), bears=True)
+    subject.save(3, content(), bears=True)
+    subject.settle()
+    assert len(said) == 1
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
+
+
 def test_a_write_that_fails_is_told_at_once_and_leaves_nothing(tmp_path: Path) -> None:
     subject = saver(tmp_path)
 
