@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from launcher.plan.offer import Offer
+    from launcher.task.room import Room
     from runtime.config.schema import TrainingConfig
 
 
@@ -25,8 +26,8 @@ class Job:
     """The peak that one process is expected to measure; None where it is not known."""
     offers: tuple[Offer, ...] = ()
     """What rented machines cost, for those who rent."""
-    disk_gb: int | None = None
-    """Room the run needs on a rented machine, GB; None where it is not known."""
+    room: Room | None = None
+    """What the run needs of a rented machine besides GPUs; None where it is not known."""
     sweep: str | None = None
     """The name that the runs of one grid share."""
     values: Mapping[str, str] = field(default_factory=dict)

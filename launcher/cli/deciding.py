@@ -137,7 +137,7 @@ def _planned(
 
 def job_of(request: Request, plan: Plan, config: TrainingConfig) -> Job:
     """The job of a recipe that was planned just now."""
-    from launcher.task.resources import disk_gb
+    from launcher.task.room import room_of
 
     return Job(
         run=plan.run,
@@ -147,7 +147,7 @@ def job_of(request: Request, plan: Plan, config: TrainingConfig) -> Job:
         chaos=request.chaos,
         expected_gib=plan.expected_gib,
         offers=() if plan.target.is_local else plan.offers,
-        disk_gb=None if plan.target.is_local else disk_gb(plan),
+        room=None if plan.target.is_local else room_of(plan),
         sweep=request.member.sweep if request.member is not None else None,
         values=dict(request.member.values) if request.member is not None else {},
     )

@@ -57,7 +57,8 @@ def _decided(request: Request, lock: Lock) -> Decision:
     from launcher.plan.prices import about_age, price_file, read_prices
     from launcher.plan.repriced import repriced
     from launcher.plan.storage_keys import storage_keys
-    from launcher.task.resources import disk_gb_in, offers_in
+    from launcher.task.resources import offers_in
+    from launcher.task.room import room_in
 
     assert lock.checked.config is not None
     launch = lock.checked.config.launch
@@ -84,7 +85,7 @@ def _decided(request: Request, lock: Lock) -> Decision:
         cwd=lock.folder,
         chaos=request.chaos,
         offers=offers,
-        disk_gb=None if here else disk_gb_in(lock.plan),
+        room=None if here else room_in(lock.plan),
         expected_gib=(lock.plan.get("memory") or {}).get("process_gib"),
         sweep=lock.member.sweep if lock.member is not None else None,
         values=dict(lock.member.values) if lock.member is not None else {},

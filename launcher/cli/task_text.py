@@ -25,7 +25,7 @@ def task_of(config: TrainingConfig, *, recipe: str, document: Document | None = 
     from launcher.state.names import random_name
     from launcher.state.runs import state_root
     from launcher.task.making import make_task
-    from launcher.task.resources import disk_gb
+    from launcher.task.room import room_of
     from launcher.task.task import render_task
     from launcher.task.wheel import write_wheel
 
@@ -63,7 +63,7 @@ def task_of(config: TrainingConfig, *, recipe: str, document: Document | None = 
         cwd=cwd,
         environment=os.environ,
         offers=plan.offers if plan is not None else (),
-        disk_gb=disk_gb(plan),
+        room=room_of(plan),
         expected_gib=plan.expected_gib if plan is not None else None,
         wheel=None if launch.image else write_wheel(state_root() / "wheel"),
     )

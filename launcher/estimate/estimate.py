@@ -17,6 +17,7 @@ from launcher.estimate.recipe_sharding import readers
 from launcher.estimate.recipe_step import RecipeStep, step_of
 from launcher.estimate.rows import DataSize
 from launcher.estimate.saves import Saves, saves_of
+from launcher.estimate.sharding import in_host_memory_gib
 from launcher.estimate.speed import cpu_tokens_per_s, tokens_per_s
 from launcher.estimate.steps import Steps, steps_of
 from launcher.estimate.time import RunTime, SetUp, local_set_up, rented_set_up, run_time, training_hours
@@ -84,6 +85,11 @@ class Estimate:
         """The peak that one process should measure of itself, GiB: of live tensors on its GPU, of its resident set on a CPU."""
         return self.memory.peak.tensors_gib if self.hardware.gpus is not None else self.memory.held.value / self.hardware.processes
 
+    @property
+    def host_gib(self) -> float:
+        """GiB of training state that wait in the memory of each machine; zero where all of it is on the GPUs."""
+        return in_host_memory_gib(self.model.facts, self.step.workload) / self.hardware.nodes
+
     def to_json(self) -> dict[str, Any]:
         """The `data` object of `launcher estimate --json`, offers aside."""
         time = None
@@ -109,7 +115,7 @@ class Estimate:
             },
             "method": self.method,
             "hardware": self.hardware.name,
-            "memory": self.memory.to_json() | {"process_gib": round(self.process_gib, 4)},
+            "memory": self.memory.to_json() | {"process_gib": round(self.process_gib, 4), "host_gib": round(self.host_gib, 1)},
             "time": time,
             "saves": self.saves.to_json(),
             "cost": {"usd": self.cost.to_json() if self.cost is not None else None},

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.task.inputs import Input, with_inputs
-from launcher.task.resources import choices_of, has_disks, preemption_h_of, prices_json, prices_of, ranked
+from launcher.task.resources import choices_of, preemption_h_of, prices_json, prices_of, ranked
+from launcher.task.room import has_disks
 from launcher.task.surroundings import secrets_for, settings_for
 from launcher.task.task import Task, node_config
 
 if TYPE_CHECKING:
     from launcher.plan.offer import Offer
+    from launcher.task.room import Room
     from runtime.config.schema import TrainingConfig
 
 
@@ -35,7 +37,7 @@ def make_task(
     cwd: Path,
     environment: Mapping[str, str],
     offers: Sequence[Offer] = (),
-    disk_gb: int | None = None,
+    room: Room | None = None,
     chaos: Sequence[str] = (),
     wheel: Path | None = None,
     expected_gib: float | None = None,
@@ -69,7 +71,8 @@ def make_task(
         choices=best or choices,
         ordered=listed or bool(best),
         nodes=launch.nodes,
-        disk_gb=disk_gb if has_disks(launch) else None,
+        disk_gb=room.disk_gb if room is not None and has_disks(launch) else None,
+        memory_gib=room.memory_gib if room is not None else None,
         image=launch.image,
         ports=tuple(launch.ports),
         settings=settings,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,8 @@ from launcher.plan.offer import Offer, SpotRisk
 from runtime.config.problem import Problem, UserError
 
 if TYPE_CHECKING:
-    from launcher.plan.plan import Plan
     from runtime.config.launch import LaunchConfig
 
-# The system, its drivers and a container image or the training stack, GB: measured for the stack (8), the rest after SkyPilot's images (30).
-_SYSTEM_GB = 60
-_UNKNOWN_GB = 256
-_CLOUDS_WITHOUT_DISKS = ("kubernetes", "slurm", "ssh")
 # A place that is full costs SkyPilot some seconds to find out.
 _MOST_PLACES = 8
 
@@ -155,29 +149,3 @@ def preemption_h_of(choices: Sequence[Choice], offers: Sequence[Offer]) -> float
     allowed = {str(parse_gpus(choice.gpus)) for choice in choices if choice.spot}
     risks = [offer.risk for offer in offers if offer.spot and offer.risk is not None and _kind(offer) in allowed]
     return min((risk.hours_between.value for risk in risks), default=None)
-
-
-def disk_gb(plan: Plan | None) -> int:
-    """Room for the system, the model as it is downloaded, loaded and merged, and every checkpoint that is kept, GB, in steps of ten."""
-    if plan is None or plan.estimate is None:
-        return _UNKNOWN_GB
-    saves = plan.estimate.saves
-    return _disk(parameters=plan.estimate.model.facts.parameters, checkpoints_gb=saves.disk_gb, final_gb=saves.final_gb)
-
-
-def disk_gb_in(plan: Mapping[str, Any]) -> int:
-    """The same for a plan that was written down."""
-    model, saves = plan.get("model") or {}, plan.get("saves") or {}
-    if not model.get("parameters") or "final_gb" not in saves:
-        return _UNKNOWN_GB
-    return _disk(parameters=model["parameters"], checkpoints_gb=saves["disk_gb"], final_gb=saves["final_gb"])
-
-
-def _disk(*, parameters: int, checkpoints_gb: float, final_gb: float) -> int:
-    weights_gb = parameters * 2 / 1e9
-    return math.ceil((_SYSTEM_GB + 2.2 * weights_gb + checkpoints_gb + 2 * final_gb) / 10) * 10
-
-
-def has_disks(launch: LaunchConfig) -> bool:
-    """Whether machines of that cloud come with a disk of a chosen size."""
-    return launch.cloud not in _CLOUDS_WITHOUT_DISKS

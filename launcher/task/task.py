@@ -30,7 +30,7 @@ _RECOVERED = (MOVED_ON, 137, 143)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """Everything the template shows. `disk_gb` None leaves the disk to the cloud; `wheel` None means that the image has the launcher."""
+    """Everything the template shows. `disk_gb` None leaves the disk to the cloud; `memory_gib` is the least host memory of a machine, None for any; `wheel` None means that the image has the launcher."""
 
     run: str
     config_text: str
@@ -39,6 +39,7 @@ class Task:
     """The choices are tried in their order, rather than by their price."""
     nodes: int = 1
     disk_gb: int | None = None
+    memory_gib: int | None = None
     image: str | None = None
     ports: tuple[int, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -76,6 +77,7 @@ def render_task(task: Task, *, folders: Sequence[Path] = ()) -> str:
         "choices": [_choice(choice) for choice in task.choices],
         "ordered": task.ordered,
         "disk_gb": task.disk_gb,
+        "memory_gib": task.memory_gib,
         "image": scalar(f"docker:{task.image}") if task.image else None,
         "ports": scalar(list(task.ports)) if task.ports else None,
         "spot": any(choice.spot for choice in task.choices),

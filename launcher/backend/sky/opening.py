@@ -41,7 +41,7 @@ class Opening:
             cwd=job.cwd,
             environment=self.environment,
             offers=job.offers,
-            disk_gb=job.disk_gb,
+            room=job.room,
             chaos=job.chaos,
             expected_gib=job.expected_gib,
             wheel=None if launch.image else write_wheel(folder.path / "wheel"),

@@ -23,6 +23,7 @@ from launcher.backend.job import Job, settled
 from launcher.backend.sky.cloud import Rented, Seen
 from launcher.backend.sky.machine import SkyBackend
 from launcher.plan.offer import Offer
+from launcher.task.room import Room
 from runtime.checkpoint.directory import DirectoryStore
 from runtime.config.load import check_text
 
@@ -189,7 +190,7 @@ class World:
         checked = check_text(RECIPE.format(steps=steps) + LAUNCH.format(storage=STORAGE) + launch, file=str(self.folder / "recipe.yml"))
         assert checked.config is not None, checked.errors
         config = settled(checked.config, run=run, cwd=self.folder).model_copy(update=update)
-        return Job(run=run, recipe="recipe.yml", config=config, cwd=self.folder, chaos=chaos, offers=(OFFER,), disk_gb=70)
+        return Job(run=run, recipe="recipe.yml", config=config, cwd=self.folder, chaos=chaos, offers=(OFFER,), room=Room(disk_gb=70))
 
     def another_laptop(self, folder: Path) -> SkyBackend:
         return SkyBackend(

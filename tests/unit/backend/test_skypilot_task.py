@@ -25,6 +25,7 @@ def test_skypilot_reads_the_task_as_it_was_meant(tmp_path: Path) -> None:
             choices=(Choice(gpus="A100:8", infra="aws/us-east-1", spot=True), Choice(gpus="A100:8", infra="aws/us-east-1", spot=False)),
             nodes=2,
             disk_gb=200,
+            memory_gib=512,
             ports=(6006, 8080),
             settings={"LAUNCHER_RECIPE": 'it\'s "odd"\n${HOME}'},
             secrets=("HF_TOKEN",),
@@ -40,7 +41,7 @@ def test_skypilot_reads_the_task_as_it_was_meant(tmp_path: Path) -> None:
     assert "canary" not in repr(task)
     assert sorted(resources.use_spot for resources in task.resources) == [False, True]
     one = next(iter(task.resources))
-    assert (one.accelerators, one.region, one.disk_size) == ({"A100": 8}, "us-east-1", 200)
+    assert (one.accelerators, one.region, one.disk_size, one.memory) == ({"A100": 8}, "us-east-1", 200, "512+")
     assert sorted(one.ports) == ["6006", "8080"]
     assert one.job_recovery["recover_on_exit_codes"] == [75, 137, 143]
     # SkyPilot wants the same of every one of them.

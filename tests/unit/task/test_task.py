@@ -18,7 +18,8 @@ from launcher.estimate.range import Range
 from launcher.plan.offer import Offer, SpotRisk
 from launcher.task.inputs import Input, with_inputs
 from launcher.task.making import make_task
-from launcher.task.resources import Choice, choices_of, disk_gb_in, offers_in, preemption_h_of, prices_of, ranked
+from launcher.task.resources import Choice, choices_of, offers_in, preemption_h_of, prices_of, ranked
+from launcher.task.room import Room, room_in
 from launcher.task.scalars import scalar, text_block
 from launcher.task.task import Task, node_config, render_task
 from runtime.config.load import check_text, load_config
@@ -184,10 +185,19 @@ def test_what_is_expected_and_the_risk_travel_with_the_task(tmp_path: Path) -> N
     assert made.task.settings["LAUNCHER_EXPECTED_GIB"] == "31.2500"
 
 
-def test_a_plan_that_was_written_down_knows_the_disk() -> None:
-    written = {"model": {"parameters": 8_000_000_000}, "saves": {"disk_gb": 3.0, "final_gb": 16.0}}
-    assert disk_gb_in(written) == 140
-    assert disk_gb_in({"model": None, "saves": None}) == disk_gb_in({}) > 140
+def test_a_plan_that_was_written_down_knows_the_disk_and_the_memory() -> None:
+    written = {"model": {"parameters": 8_000_000_000}, "saves": {"disk_gb": 3.0, "final_gb": 16.0}, "memory": {"host_gib": 0.0}}
+    assert room_in(written) == Room(disk_gb=140)
+    assert room_in(written | {"memory": {"host_gib": 119.2}}) == Room(disk_gb=140, memory_gib=152)
+    assert room_in({"model": None, "saves": None}) == room_in({})
+    assert room_in({}).disk_gb > 140
+
+
+def test_only_shards_in_host_memory_ask_for_memory(tmp_path: Path) -> None:
+    config = config_with("  gpus: 'A100:8'\n")
+    for room, asked in ((Room(disk_gb=70, memory_gib=152), "152+"), (Room(disk_gb=70), None)):
+        made = make_task(config, run="r", recipe="r.yml", cwd=tmp_path, environment={}, room=room)
+        assert yaml.safe_load(render_task(made.task))["resources"].get("memory") == asked
 
 
 def test_local_paths_travel_under_names_of_ours(tmp_path: Path) -> None:
