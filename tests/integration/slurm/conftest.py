@@ -174,8 +174,9 @@ def _environment(folder: Path, s3_url: str) -> dict[str, str]:
         (catalogs / name).parent.mkdir(parents=True, exist_ok=True)
         (catalogs / name).write_text(text)
     prices = {"schema": "launcher.prices/1", "as_of": time.time(), "dropped": 0}
-    row = {"cloud": "slurm", "region": "lab", "instance": "-", "gpu": "A100", "count": 8, "usd_per_h": 32.8, "spot_usd_per_h": 9.8}
-    (folder / "prices.json").write_text(json.dumps(prices | {"prices": [row]}))
+    place = {"cloud": "slurm", "region": "lab", "instance": "-", "gpu": "A100"}
+    rows = [place | {"count": count, "usd_per_h": 4.1 * count, "spot_usd_per_h": 1.225 * count} for count in (4, 8)]
+    (folder / "prices.json").write_text(json.dumps(prices | {"prices": rows}))
     python = _node_python(folder)
     (folder / "tmp").mkdir(exist_ok=True)
     return {
