@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from launcher.plan.enabled import OF_ONES_OWN
 from launcher.plan.prices import Price, PriceList, sane
 from runtime.config.problem import ExitCode, Problem, UserError
 
@@ -68,8 +69,7 @@ def fetch_prices(gpus: tuple[str, ...] = (), *, report: Callable[[str], None] = 
     return sane(rows, as_of=min(times, default=time.time()), left_out=failed)
 
 
-# Machines of one's own have no price list.
-_WITHOUT_PRICES = frozenset({"kubernetes", "ssh", "slurm", "vsphere", "local"})
+_WITHOUT_PRICES = OF_ONES_OWN | {"local"}
 
 
 def _fetched(catalog: Path, cloud: str) -> float | None:

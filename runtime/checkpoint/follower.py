@@ -13,11 +13,11 @@ from tenacity.wait import wait_base
 from runtime.checkpoint.board import Board
 from runtime.checkpoint.busy import AtLeastAsked
 from runtime.checkpoint.jitter import Jitter
-from runtime.checkpoint.manifest import Manifest, read_manifest
+from runtime.checkpoint.manifest import Manifest
 from runtime.checkpoint.others import POLL_S
 from runtime.checkpoint.portion import OVER, Answer, Call, answer_key, left_key, read_call
 from runtime.checkpoint.stored import RunStore, newest_manifest
-from runtime.checkpoint.storing import NotUploadableError, send_portion
+from runtime.checkpoint.storing import NotUploadableError, read_sealed, send_portion
 from runtime.config.problem import Problem, UserError
 from runtime.events import OnEvent
 
@@ -186,14 +186,10 @@ class Follower:
         if self._earlier is None and not self._looked:
             self._earlier = newest_manifest(self._place)
             self._looked = True
-        try:
-            mark = read_manifest(folder).content_mark
-        except UserError as error:
-            raise NotUploadableError(error.problems[0]) from error
         return send_portion(
             self._place,
             folder,
-            writer=f"{self._writer}-{mark}-{self._index}",
+            writer=f"{self._writer}-{read_sealed(folder).content_mark}-{self._index}",
             sent=portion.sent,
             earlier=self._earlier,
             cancelled=lambda: self._is_called_off(call),

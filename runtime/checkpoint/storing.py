@@ -58,14 +58,15 @@ def seal_in_store(
     pass (InterruptedError when `cancelled`), UserError from the store, and what `guard` and `whole` raise.
     """
     conditional = place.store.capabilities.conditional_put
-    local = _read_local(folder)
+    local = read_sealed(folder)
+    remote = _named(local, writer)
     if local.kind == "portion":
         if whole is None:
             raise NotUploadableError(Problem(code="unsealed", message="one machine's portion is no checkpoint", place=str(folder)))
-        remote = whole(send_portion(place, folder, writer=writer, sent=sent, earlier=earlier, cancelled=cancelled, guard=guard))
+        _send_all(place, folder, remote, writer=writer, sent=sent, earlier=earlier, cancelled=cancelled, guard=guard)
+        remote = whole(remote)
         _require_objects(place, remote)
         return _publish(place, remote, guard, conditional=conditional)
-    remote = _named(local, writer)
     present = _present(place, remote)
     if present is not None and not _replaces(remote, present):
         return _settle(place, remote, present)
@@ -84,9 +85,17 @@ def send_portion(
     guard: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """The manifest of the local portion `folder`, each of whose files is in the store now, verified; nothing there says so. Raises as `seal_in_store`."""
-    remote = _named(_read_local(folder), writer)
+    remote = _named(read_sealed(folder), writer)
     _send_all(place, folder, remote, writer=writer, sent=sent, earlier=earlier, cancelled=cancelled, guard=guard)
     return remote
+
+
+def read_sealed(folder: Path) -> Manifest:
+    """The manifest of a local folder that is to be sent. Raises NotUploadableError when it has none that reads."""
+    try:
+        return read_manifest(folder)
+    except UserError as error:
+        raise NotUploadableError(error.problems[0]) from error
 
 
 def _named(local: Manifest, writer: str) -> Manifest:
@@ -146,13 +155,6 @@ def _still_there(place: RunStore, target: str, writer: str, files: tuple[Manifes
     """The files of which the store still has the objects: since an earlier call, others may have cleaned up."""
     sizes = {stat.key: stat.size for stat in place.store.list(place.key(f"{target}/{writer}/"))}
     return {file.path for file in files if file.key is not None and sizes.get(place.key(file.key)) == file.size}
-
-
-def _read_local(folder: Path) -> Manifest:
-    try:
-        return read_manifest(folder)
-    except UserError as error:
-        raise NotUploadableError(error.problems[0]) from error
 
 
 def _send(

@@ -17,12 +17,12 @@ from runtime.checkpoint.busy import AtLeastAsked
 from runtime.checkpoint.jitter import Jitter
 from runtime.checkpoint.layout import step_of
 from runtime.checkpoint.lease import FencedError, Lease
-from runtime.checkpoint.manifest import Manifest, read_manifest
+from runtime.checkpoint.manifest import Manifest
 from runtime.checkpoint.others import Others
 from runtime.checkpoint.portion import Call, PortionError
 from runtime.checkpoint.retention import Keep, prune_stored
 from runtime.checkpoint.stored import RunStore, folder_name, newest_manifest
-from runtime.checkpoint.storing import LostError, NotUploadableError, seal_in_store
+from runtime.checkpoint.storing import LostError, NotUploadableError, read_sealed, seal_in_store
 from runtime.config.problem import Problem, UserError
 from runtime.events import OnEvent
 
@@ -204,7 +204,8 @@ class Uploader:
 
     def _seal(self, job: _Job) -> Manifest:
         self._guard()
-        local = _sealed(job.folder)
+        local = read_sealed(job.folder)
+        # No name ever stands for two contents: a request of a process that has died may still arrive.
         writer = f"{self.writer}-{local.content_mark}"
         # Before the own portion is sent, so that all machines send at once.
         if local.kind == "portion" and self._others is not None and job.call is None:
@@ -308,11 +309,3 @@ class Uploader:
             if job is not None:
                 fields["path"] = str(job.folder)
             self._on_event(kind, step=None if job is None else job.step, **fields)
-
-
-def _sealed(folder: Path) -> Manifest:
-    """Its content mark goes into the names of what is sent, so that no name ever stands for two contents: a request of a process that has died may still arrive."""
-    try:
-        return read_manifest(folder)
-    except UserError as error:
-        raise NotUploadableError(error.problems[0]) from error

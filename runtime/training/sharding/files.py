@@ -74,3 +74,16 @@ def places(folder: Path, *, stem: str) -> dict[str, Path]:
 
     with safe_open(alone, framework="pt") as opened:
         return dict.fromkeys(opened.keys(), alone)
+
+
+def unfit(folder: Path, what: str, why: str) -> UserError:
+    """The refusal of a checkpoint that belongs to another model or another optimizer: `what` does not fit, in a sentence without its end."""
+    return UserError(
+        Problem(
+            code="conflict",
+            path="resume_from_checkpoint",
+            place=str(folder),
+            message=f"{what}: {why}",
+            fix="go on with the recipe it was made with, or set another output_dir",
+        )
+    )

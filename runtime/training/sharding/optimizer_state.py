@@ -12,13 +12,14 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from runtime.config.problem import Problem, UserError
-from runtime.training.sharding.files import places
+from runtime.training.sharding.files import places, unfit
 from runtime.training.sharding.tensors import copy_part, plain_name, read, write
 
 if TYPE_CHECKING:
     from runtime.training.processes import Rank
 
 STEM, SETTINGS = "optimizer", "optimizer.json"
+_OTHER_STATE = "the optimizer's state in this checkpoint does not fit"
 # No parameter's name has one.
 _BETWEEN = ":"
 
@@ -84,7 +85,7 @@ def _of_files(optimizer: Any, names: Mapping[int, str], folder: Path) -> tuple[l
     said = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     here = [[names[id(one)] for one in group["params"]] for group in optimizer.param_groups]
     if here != [group["parameters"] for group in said["groups"]]:
-        raise _unfit(folder, "its groups of parameters are others")
+        raise unfit(folder, _OTHER_STATE, "its groups of parameters are others")
     found = places(folder, stem=STEM)
     keys: dict[str, list[str]] = {}
     for stored in found:
@@ -108,7 +109,7 @@ def _of_plain(optimizer: Any, names: Mapping[int, str], folder: Path) -> tuple[l
     said = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True, mmap=True)
     here = list(_parameters(optimizer, names))
     if [len(group["params"]) for group in optimizer.param_groups] != [len(group["params"]) for group in said["param_groups"]]:
-        raise _unfit(folder, "its groups of parameters are others")
+        raise unfit(folder, _OTHER_STATE, "its groups of parameters are others")
     state: dict[int, dict[str, Any]] = {}
     for index, (name, parameter) in zip((one for group in said["param_groups"] for one in group["params"]), here, strict=True):
         kept: dict[str, Any] = {}
@@ -177,15 +178,3 @@ def _names(model: nn.Module) -> dict[int, str]:
 def _bare(optimizer: Any) -> Any:
     """The optimizer inside accelerate's wrapper."""
     return getattr(optimizer, "optimizer", optimizer)
-
-
-def _unfit(folder: Path, message: str) -> UserError:
-    return UserError(
-        Problem(
-            code="conflict",
-            path="resume_from_checkpoint",
-            place=str(folder),
-            message=f"the optimizer's state in this checkpoint does not fit: {message}",
-            fix="go on with the recipe it was made with, or set another output_dir",
-        )
-    )

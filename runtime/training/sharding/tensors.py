@@ -13,12 +13,12 @@ from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
-from runtime.config.problem import Problem, UserError
-from runtime.training.sharding.files import File, places, spread, write_index
+from runtime.training.sharding.files import File, places, spread, unfit, write_index
 
 if TYPE_CHECKING:
     from runtime.training.processes import Rank
 
+_OTHER_MODEL = "this checkpoint does not fit the model"
 # What wrappers of layers add to the names of parameters.
 _WRAPPERS = ("_checkpoint_wrapped_module.", "_orig_mod.")
 
@@ -83,7 +83,7 @@ def read(folder: Path, into: Mapping[str, torch.Tensor], *, stem: str) -> None:
     """
     found = places(folder, stem=stem)
     if missing := [name for name in into if name not in found]:
-        raise _unfit(folder, f"it has no {missing[0]}" + (f", nor {len(missing) - 1} others" if len(missing) > 1 else ""))
+        raise unfit(folder, _OTHER_MODEL, f"it has no {missing[0]}" + (f", nor {len(missing) - 1} others" if len(missing) > 1 else ""))
     with ExitStack() as stack:
         opened: dict[Path, Any] = {}
         for name, tensor in into.items():
@@ -98,7 +98,7 @@ def copy_part(stored: Any, tensor: torch.Tensor, name: str, folder: Path) -> Non
     """Copy into `tensor` what this process holds of `stored`: a safetensors slice or a whole tensor."""
     shape = tuple(stored.get_shape()) if hasattr(stored, "get_shape") else tuple(stored.shape)
     if shape != tuple(tensor.shape):
-        raise _unfit(folder, f"its {name} is {_shown(shape)}, and this run's {_shown(tuple(tensor.shape))}")
+        raise unfit(folder, _OTHER_MODEL, f"its {name} is {_shown(shape)}, and this run's {_shown(tuple(tensor.shape))}")
     with torch.no_grad():
         if isinstance(tensor, DTensor):
             # Of a tensor with fewer rows than there are processes, some hold nothing.
@@ -136,15 +136,3 @@ def _host(tensor: torch.Tensor, kind: torch.dtype | None = None) -> torch.Tensor
 
 def _shown(shape: tuple[int, ...]) -> str:
     return "×".join(str(size) for size in shape) or "one number"
-
-
-def _unfit(folder: Path, message: str) -> UserError:
-    return UserError(
-        Problem(
-            code="conflict",
-            path="resume_from_checkpoint",
-            place=str(folder),
-            message=f"this checkpoint does not fit the model: {message}",
-            fix="go on with the recipe it was made with, or set another output_dir",
-        )
-    )
