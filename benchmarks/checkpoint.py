@@ -5,7 +5,7 @@
 A sealed checkpoint goes up to a SeaweedFS on this machine and into a folder, and comes back, by every way in turn, each in a process of its own.
 CPU-seconds are user plus system time of that process, as the kernel counts them, start included; memory is its largest resident set. What the start takes is
 told apart, by moving as many empty files: a training pays it once, and CPU-seconds per GB and the speed of moving are without it. The best of the rounds counts, since other work on
-the machine can only add. Ours verifies every object and byte and flushes what it restores to the disk; the others copy.
+the machine can only add. Ours verifies every object and byte; the others copy.
 "Blocking" is the share of training time that saves take at the interval a run chooses for itself.
 """
 

@@ -17,7 +17,7 @@ FILES_AT_ONCE = 4
 
 
 def ours(direction: str, address: str, folder: Path) -> None:
-    """Sealed in the store with every object verified there, or restored with every byte verified and flushed to the disk."""
+    """Sealed in the store with every object verified there, or restored with every byte verified."""
     from runtime.checkpoint.opening import open_store
     from runtime.checkpoint.restore import restore_newest
     from runtime.checkpoint.stored import RunStore

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from launcher.state.stored_run import INPUTS, StoredRun
 from runtime.checkpoint.checksum import Digest
+from runtime.checkpoint.disk import sync_file
 from runtime.config.problem import ExitCode, Problem, UserError
 
 _INDEX = f"{INPUTS}/index.json"
@@ -62,6 +63,8 @@ def fetch_inputs(stored: StoredRun, folder: Path) -> int:
         digest = stored.place.patiently(lambda name=name, fresh=fresh: _get(stored, name, fresh), stored.place.url(INPUTS))  # type: ignore[misc]
         if (digest.size, digest.checksum) != (file.size, file.checksum):
             raise _damaged(stored, name, "differs from what was sent")
+        # What is here later is taken for what was sent by its size alone.
+        sync_file(fresh)
         fresh.replace(target)
         came += 1
     return came

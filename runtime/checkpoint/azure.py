@@ -17,9 +17,11 @@ from runtime.checkpoint.body import Body
 from runtime.checkpoint.busy import unavailable
 from runtime.checkpoint.checksum import Digest
 from runtime.checkpoint.jitter import keep_random_state
-from runtime.checkpoint.objects import CONNECT_S, READ_S, Head, ObjectStore, ReplacedError, again
+from runtime.checkpoint.objects import ObjectStore
 from runtime.checkpoint.parts import PART_BYTES, Parts, sum_file
 from runtime.checkpoint.refusal import missing_bucket, no_credentials, no_permission, package_missing, refused
+from runtime.checkpoint.retry import again
+from runtime.checkpoint.service import CONNECT_S, READ_S, Head, ReplacedError, ToldApart
 from runtime.config.problem import UserError
 from runtime.config.storage import Address
 
@@ -36,7 +38,7 @@ class AzureStore(ObjectStore):
         super().__init__(_Azure(address), bandwidth or Unlimited())
 
 
-class _Azure:
+class _Azure(ToldApart):
     parallel = "azure"
     span_bytes = PART_BYTES
 

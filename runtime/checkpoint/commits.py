@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.checkpoint.objects import again
+from runtime.checkpoint.retry import again
 
 
 @dataclass(slots=True, eq=False)

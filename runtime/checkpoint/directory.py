@@ -17,7 +17,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from runtime.checkpoint.bandwidth import Bandwidth, Unlimited
 from runtime.checkpoint.checksum import CHUNK_BYTES, Digest, digest_file
-from runtime.checkpoint.disk import copy_durably, disk_error, make_folder, sync_folder, write_durably
+from runtime.checkpoint.disk import copy_file, disk_error, make_folder, sync_folder, write_durably
 from runtime.checkpoint.manifest import check_relative
 from runtime.checkpoint.owner import owner_of, work_name
 from runtime.checkpoint.patience import passes
@@ -65,7 +65,7 @@ class DirectoryStore:
                 if partial.stat().st_size == digest.size:
                     return replace(digest, copied=True)
                 partial.unlink()
-            return copy_durably(source, partial, self._bandwidth)
+            return copy_file(source, partial, sync=True, bandwidth=self._bandwidth)
 
     def put_bytes(self, key: str, content: bytes, *, create: bool = False, replaces: str | None = None) -> None:
         """As Store.put_bytes."""
@@ -81,7 +81,7 @@ class DirectoryStore:
         source = self._locate(key)
         with self._explained():
             source.open("rb").close()
-        return copy_durably(source, target)
+        return copy_file(source, target, sync=False)
 
     def read(self, key: str) -> Iterator[bytes]:
         """As Store.read."""

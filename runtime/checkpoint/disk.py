@@ -28,8 +28,8 @@ def write_durably(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
-def copy_durably(source: Path, target: Path, bandwidth: Bandwidth | None = None) -> Digest:
-    """Copy `source` to the new file `target`, on the disk on return; returns size and checksum of what was read. Raises OSError."""
+def copy_file(source: Path, target: Path, *, sync: bool, bandwidth: Bandwidth | None = None) -> Digest:
+    """Copy `source` to the new file `target`; returns size and checksum of what was read. With `sync` it is on the disk then. Raises OSError."""
     hasher = Hasher()
     buffer = memoryview(bytearray(CHUNK_BYTES))
     with source.open("rb", buffering=0) as reader, target.open("xb", buffering=0) as writer:
@@ -40,8 +40,18 @@ def copy_durably(source: Path, target: Path, bandwidth: Bandwidth | None = None)
                 bandwidth.take(count)
             while chunk:
                 chunk = chunk[writer.write(chunk) :]
-        os.fsync(writer.fileno())
+        if sync:
+            os.fsync(writer.fileno())
     return hasher.digest()
+
+
+def sync_file(path: Path) -> None:
+    """Have what was written into `path` on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

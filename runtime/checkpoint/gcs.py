@@ -15,9 +15,11 @@ from runtime.checkpoint.busy import unavailable
 from runtime.checkpoint.checksum import Digest, Hasher
 from runtime.checkpoint.gcs_session import Kept, Session
 from runtime.checkpoint.jitter import keep_random_state
-from runtime.checkpoint.objects import CONNECT_S, READ_S, Head, ObjectStore, ReplacedError, again
+from runtime.checkpoint.objects import ObjectStore
 from runtime.checkpoint.parts import PART_BYTES, Parts, sum_file
 from runtime.checkpoint.refusal import missing_bucket, no_credentials, no_permission, package_missing, refused
+from runtime.checkpoint.retry import again
+from runtime.checkpoint.service import CONNECT_S, READ_S, Head, ReplacedError, ToldApart
 from runtime.config.storage import Address
 
 # A big file goes up in one session; this much of it is in memory, and is not sent again once it has arrived. A multiple of 256 KiB.
@@ -33,7 +35,7 @@ class GoogleStore(ObjectStore):
         super().__init__(_Google(address), bandwidth or Unlimited())
 
 
-class _Google:
+class _Google(ToldApart):
     parallel = "gcs"
     span_bytes = PART_BYTES
 

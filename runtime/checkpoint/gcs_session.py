@@ -14,7 +14,7 @@ from typing import Any
 
 import xxhash
 
-from runtime.checkpoint.objects import CONNECT_S, READ_S
+from runtime.checkpoint.service import CONNECT_S, READ_S
 
 # A session that nobody ends is gone after a week (cloud.google.com/storage/docs/resumable-uploads, 2026-11-22).
 _KEPT_S = 7 * 24 * 3600.0

@@ -21,10 +21,12 @@ from runtime.checkpoint.bandwidth import Bandwidth, Unlimited
 from runtime.checkpoint.busy import unavailable
 from runtime.checkpoint.checksum import Digest
 from runtime.checkpoint.commits import Commits
-from runtime.checkpoint.objects import READ_S, Head, ObjectStore, ReplacedError, again
+from runtime.checkpoint.objects import ObjectStore
 from runtime.checkpoint.parts import PART_BYTES, Parts, sum_file
 from runtime.checkpoint.refusal import missing_bucket, no_credentials, no_permission, package_missing, public_repository, refused
 from runtime.checkpoint.renewal import Renewal
+from runtime.checkpoint.retry import again
+from runtime.checkpoint.service import READ_S, Head, ReplacedError, ToldApart
 from runtime.checkpoint.store import Capabilities
 from runtime.config.problem import UserError
 from runtime.config.storage import Address
@@ -48,7 +50,7 @@ class HubStore(ObjectStore):
         return Capabilities(conditional_put=True, conditional_replace=True, checksums=True, together=_MANY, commits=True)
 
 
-class _Hub:
+class _Hub(ToldApart):
     parallel = "hub"
     span_bytes = PART_BYTES
 

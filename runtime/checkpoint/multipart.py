@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from runtime.checkpoint.body import Body
 from runtime.checkpoint.checksum import THREADS, Digest
 from runtime.checkpoint.crc import Crc64, written
-from runtime.checkpoint.objects import Head, again
 from runtime.checkpoint.parts import Parts
+from runtime.checkpoint.retry import again
+from runtime.checkpoint.service import Head
 
 # Of a part, as long as an object has few enough: to make a request takes the library some milliseconds of the processor.
 LEAST_BYTES = 16 << 20

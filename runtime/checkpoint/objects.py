@@ -6,112 +6,23 @@ import secrets
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
-
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
+from typing import Literal
 
 from runtime.checkpoint.bandwidth import Bandwidth
-from runtime.checkpoint.busy import AtLeastAsked, pause_of
 from runtime.checkpoint.checksum import Digest
 from runtime.checkpoint.disk import disk_error
-from runtime.checkpoint.jitter import Jitter
+from runtime.checkpoint.download import Download
 from runtime.checkpoint.manifest import check_relative
 from runtime.checkpoint.parts import PART_BYTES, Parts
-from runtime.checkpoint.patience import passes
 from runtime.checkpoint.refusal import is_plain_refusal
-from runtime.checkpoint.span import Write, span_bytes
+from runtime.checkpoint.retry import ATTEMPTS, again
+from runtime.checkpoint.service import Head, ReplacedError, Service
 from runtime.checkpoint.store import Capabilities, Stat
 from runtime.config.problem import UserError
-from runtime.config.storage import Address
 
-Result = TypeVar("Result")
-
-# Of one part: an object of many gigabytes must not be begun again because one of its parts did not arrive.
-_ATTEMPTS = 4
-_WAIT = wait_exponential(multiplier=0.1, max=9) + Jitter(1)
-# A store that wants a longer pause is left alone by who can wait for it without holding anything.
-_LONGEST_PAUSE_S = 10.0
-# Until a connection is made, and between two pieces of an answer, seconds.
-CONNECT_S, READ_S = 10.0, 60.0
 # Objects of the probe. Below the store's prefix, so that it needs no other permission than the run does.
 _PROBE = ".probe"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """What a service tells of one object."""
-
-    name: str
-    size: int
-    version: str | None = None
-    checksum: str | None = None
-    """The service's own checksum of the whole content, in its own writing."""
-    modified: float | None = None
-
-
-class ReplacedError(ConnectionError):
-    """The version of an object that was being read is not there any more."""
-
-
-class Service(Protocol):
-    """One object service. Names are whole: the store's prefix is part of them.
-
-    Raises FileNotFoundError for a missing object, FileExistsError for a condition that did not hold, ConnectionError for what may pass, UserError for
-    what needs the user. What may pass is not repeated by the service or its library, which may draw its pauses from the generator that training draws
-    from; only `send` and `list` repeat their parts and pages, by `again`.
-    """
-
-    address: Address
-    parallel: str
-    """For the names of threads."""
-    span_bytes: int
-    """The least that one request for a file that goes to the disk asks for, whole leaves of its checksum."""
-
-    def head(self, name: str) -> Head | None:
-        """One object, None when it is missing."""
-        ...
-
-    def get(self, head: Head, offset: int, count: int) -> Generator[bytes, None, None]:
-        """A span of the version that `head` told of, in pieces. ReplacedError when there is another one by now."""
-        ...
-
-    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
-        """Write a small object, under at most one condition."""
-        ...
-
-    def send(self, name: str, source: Path, parts: Parts, *, checksums: bool) -> tuple[Digest, str | None]:
-        """Write a file; its digest, and what `Head.checksum` must be then. None when the service is not known to compute one.
-
-        `parts.bandwidth` is asked before bytes leave. What a cut-off call has sent of a big file is not sent again, where the service keeps it.
-        """
-        ...
-
-    def copy(self, name: str, origin: Head, *, checksums: bool) -> None:
-        """Have the service make `name` from the version that `origin` tells of, with a checksum of its own; nothing is sent."""
-        ...
-
-    def sums(self, source: Path, *, checksums: bool) -> tuple[Digest, str | None]:
-        """As `send` returns, without sending."""
-        ...
-
-    def drop_unfinished(self, prefix: str, dropped: Callable[[str], bool]) -> None:
-        """Call off the uploads of names that begin with `prefix` and that `dropped` takes, where they would lie about for ever."""
-        ...
-
-    def list(self, prefix: str) -> Iterator[Head]:
-        """Objects whose name begins with `prefix`, in order."""
-        ...
-
-    def delete(self, name: str) -> None:
-        """Remove an object; a missing one is fine."""
-        ...
-
-    def refuses_wrong_checksum(self, name: str) -> bool:
-        """Whether a small object announced with a checksum that is not its own is turned away; checksums it tells can be believed then."""
-        ...
 
 
 class ObjectStore:
@@ -164,26 +75,25 @@ class ObjectStore:
         again(lambda: self._service.put(name, content, create=create, replaces=replaces))
 
     def get_file(self, key: str, target: Path) -> Digest:
-        """As Store.get_file. Several parts are fetched at once, all of one version."""
+        """As Store.get_file. Several spans are fetched at once, all of one version."""
         # Asked for before the file is made: a missing object leaves nothing behind.
-        head = self._head(key)
+        download = self._download(key, self._service.span_bytes)
         with target.open("x+b", buffering=0) as stream:
-            for left in reversed(range(_ATTEMPTS)):
+            for left in reversed(range(ATTEMPTS)):
                 try:
-                    step = span_bytes(head.size, self._service.span_bytes)
-                    return self._parts.place(stream.fileno(), head.size, step, partial(self._span, head))
+                    return download.into(stream.fileno(), self._parts)
                 except ReplacedError:
                     if not left:
                         raise
                     stream.truncate(0)
-                    head = self._head(key)
+                    download = self._download(key, self._service.span_bytes)
         raise AssertionError("the last attempt returns or raises")
 
     def read(self, key: str) -> Generator[bytes, None, None]:
         """As Store.read. One version is read from its beginning to its end; a replaced one is begun again as long as nothing was handed out."""
         handed_out = False
-        for left in reversed(range(_ATTEMPTS)):
-            with closing(self._content(self._head(key))) as contents:
+        for left in reversed(range(ATTEMPTS)):
+            with closing(self._download(key, PART_BYTES).contents(self._parts)) as contents:
                 try:
                     for content in contents:
                         handed_out = True
@@ -275,45 +185,11 @@ class ObjectStore:
     def _below(self, key: str) -> str:
         return f"{self._address.prefix}/{key}" if self._address.prefix else key
 
-    def _head(self, key: str) -> Head:
-        name = self._name(key)
-        head = again(lambda: self._service.head(name))
-        if head is None:
-            raise FileNotFoundError(f"{self.url(key)} is missing")
-        return head
-
-    def _content(self, head: Head) -> Generator[bytes, None, None]:
-        def get(offset: int, count: int) -> bytes:
-            pieces: list[bytes] = []
-            self._span(head, offset, count, lambda _offset, piece: pieces.append(piece))
-            return b"".join(pieces)
-
-        return self._parts.fetch(head.size, get)
-
-    def _span(self, head: Head, offset: int, count: int, write: Write) -> None:
-        """Has `count` bytes of an object from `offset` on written; what has arrived when an answer breaks off is not asked for again."""
-        end = offset + count
-
-        def ask() -> None:
-            nonlocal offset
-            start = offset
-            try:
-                with closing(self._service.get(head, start, end - start)) as pieces:
-                    for piece in pieces:
-                        if offset + len(piece) > end:
-                            offset = start
-                            raise ConnectionError(f"more than the {count:,} bytes asked for of {head.name} arrived")
-                        write(offset, piece)
-                        offset += len(piece)
-                if offset == start:
-                    raise ConnectionError(f"nothing of {head.name} arrived")
-            except ConnectionError as error:
-                # Who brings something is asked for the rest at once, however often that breaks off.
-                if offset == start or isinstance(error, ReplacedError):
-                    raise
-
-        while offset < end:
-            again(ask)
+    def _download(self, key: str, first_bytes: int) -> Download:
+        try:
+            return Download(self._service, self._name(key), first_bytes)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{self.url(key)} is missing") from error
 
     def _probe(self) -> Capabilities:
         """What the store honours, found by trying each on an object of its own. Raises as every request does."""
@@ -361,22 +237,3 @@ def _try(put: Callable[[], None]) -> Literal["done", "refused", "error"]:
             raise
         return "error"
     return "done"
-
-
-def again(ask: Callable[[], Result]) -> Result:
-    """What one request returns, sent up to four times with pauses between while it fails in a way that may pass; the last failure otherwise.
-
-    The pause is the one that the store asks for, if it asks for one. A long one is not waited for here.
-    """
-    retrying = Retrying(
-        stop=_is_over,
-        wait=AtLeastAsked(_WAIT),
-        retry=retry_if_exception(lambda error: passes(error) and not isinstance(error, ReplacedError)),
-        reraise=True,
-    )
-    return retrying(ask)
-
-
-def _is_over(state: RetryCallState) -> bool:
-    error = state.outcome.exception() if state.outcome is not None else None
-    return state.attempt_number >= _ATTEMPTS or pause_of(error) > _LONGEST_PAUSE_S

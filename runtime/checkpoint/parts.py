@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -20,11 +20,10 @@ Result = TypeVar("Result")
 PART_BYTES = 8 << 20
 # Parts that are in memory at once, of all the objects of one store together: 64 MiB, or 128 where parts are sent in the larger size.
 SLOTS = 8
+# Spans that arrive at once, beside the first of each file: more than there are cores only push each other out of their caches.
+_SPANS = min(SLOTS, max(4, os.cpu_count() or 1))
 # S3 allows 10,000 parts and Azure 50,000 blocks an object.
 _MOST_PARTS = 9_000
-# So much of a file that arrives is left to the disk's cache before it is flushed, and how often that is looked at, seconds.
-_FLUSH_BYTES = 64 << 20
-_LOOK_S = 0.05
 
 
 def part_bytes(size: int, least: int = PART_BYTES) -> int:
@@ -38,6 +37,7 @@ class Parts:
     def __init__(self, name: str, bandwidth: Bandwidth) -> None:
         self.bandwidth = bandwidth
         self._pool = ThreadPoolExecutor(SLOTS, thread_name_prefix=name)
+        self._spans = ThreadPoolExecutor(_SPANS, thread_name_prefix=f"{name}-span")
         self._slots = threading.BoundedSemaphore(SLOTS)
         self._buffers = _Buffers()
 
@@ -102,29 +102,25 @@ class Parts:
     def place(self, descriptor: int, size: int, step: int, get: Callable[[int, int, Write], None]) -> Digest:
         """Writes the `size` bytes of an object into the open file `descriptor`, `step` bytes (whole leaves) at a time and several such spans at once.
 
-        Returns the digest of what was written, which is on the disk then. `get(offset, count, write)` gives what it fetches to `write(offset, piece)`.
+        Returns the digest of what was written. `get(offset, count, write)` gives what it fetches to `write(offset, piece)`.
         Raises what it raised, OSError from the disk; nothing is under way any more then.
         """
         if step % LEAF_BYTES:
             raise ValueError(f"spans of {step:,} bytes are no whole leaves")
         spans = [Span(descriptor, offset, min(step, size - offset)) for offset in range(0, size, step)]
-        under_way = [self._pool.submit(span.place, get) for span in spans]
-        whole, flushed, left = Hasher(), 0, set(under_way)
+        under_way = [self._spans.submit(span.place, get) for span in spans[1:]]
+        whole = Hasher()
         try:
-            while left:
-                done, left = wait(left, timeout=_LOOK_S)
-                for future in done:
-                    future.result()
-                # The disk writes while the rest arrives.
-                if (arrived := sum(span.hasher.size for span in spans)) - flushed >= _FLUSH_BYTES:
-                    os.fdatasync(descriptor)
-                    flushed = arrived
-            for span in spans:
-                whole.join(span.hasher)
-            os.fsync(descriptor)
+            # The first here: it may have begun to arrive, and of most files there is no other.
+            for span in spans[:1]:
+                span.place(get)
+            for future in wait(under_way, return_when=FIRST_EXCEPTION).done:
+                future.result()
         except BaseException:
             _call_off(under_way)
             raise
+        for span in spans:
+            whole.join(span.hasher)
         return whole.digest()
 
     def _take(self, size: int) -> bytearray:

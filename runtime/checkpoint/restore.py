@@ -108,9 +108,9 @@ def restore_newest(
 
 
 def fetch(found: Found, into: Path, *, near: Path | None = None) -> Manifest:
-    """The manifest of `into`, now a sealed local copy of `found`. As `copy_sealed`."""
+    """The manifest of `into`, now a sealed local copy of `found`. As `copy_sealed`, without waiting for the disk: machines are paid for while they wait."""
     source = found.folder if found.folder is not None else found.place
-    return copy_sealed(source, found.manifest, into, near=near)
+    return copy_sealed(source, found.manifest, into, near=near, sync=False)
 
 
 def _walk(places: Sequence[Place], deep: Callable[[Place], bool], accept: Callable[[Found], Found]) -> Survey:

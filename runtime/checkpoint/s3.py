@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from runtime.checkpoint.bandwidth import Bandwidth, Unlimited
 from runtime.checkpoint.body import Body
@@ -15,7 +17,7 @@ from runtime.checkpoint.checksum import Digest
 from runtime.checkpoint.crc import Crc64, written
 from runtime.checkpoint.jitter import keep_random_state
 from runtime.checkpoint.multipart import LEAST_BYTES, Multipart, UploadGoneError
-from runtime.checkpoint.objects import CONNECT_S, READ_S, Head, ObjectStore, ReplacedError, again
+from runtime.checkpoint.objects import ObjectStore
 from runtime.checkpoint.parts import SLOTS, Parts, sum_file
 from runtime.checkpoint.refusal import (
     clock_wrong,
@@ -27,6 +29,8 @@ from runtime.checkpoint.refusal import (
     refused,
 )
 from runtime.checkpoint.renewal import Renewal
+from runtime.checkpoint.retry import again
+from runtime.checkpoint.service import CONNECT_S, READ_S, Head, ReplacedError
 from runtime.config.problem import UserError
 from runtime.config.storage import Address
 
@@ -38,7 +42,7 @@ _BAD_BODY = frozenset({"BadDigest", "XAmzContentChecksumMismatch", "InvalidDiges
 # The most that one request may copy is 5 GB; smaller pieces are copied beside each other and end within a request's time.
 _COPY_BYTES = 1 << 30
 # Of a file: what arrives does not wait in memory.
-_SPAN_BYTES = 32 << 20
+_SPAN_BYTES = 64 << 20
 # Of an answer: what each of several threads holds of it at a time, which stays in the processor's cache between arriving, being summed and being written.
 _PIECE_BYTES = 512 << 10
 
@@ -78,6 +82,7 @@ class _S3:
         )
         with self._explained("", reading=True):
             session = botocore.session.Session()
+            session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_time)
             region = session.get_config_variable("region") or "us-east-1"
             # The object that the client signs with.
             self._keys: Any = session.get_credentials()
@@ -102,15 +107,32 @@ class _S3:
             modified=answer["LastModified"].timestamp() if "LastModified" in answer else None,
         )
 
+    def begin(self, name: str, count: int) -> tuple[Head, Generator[bytes, None, None] | None] | None:
+        try:
+            with self._explained(name, reading=True):
+                answer = self._client.get_object(Bucket=self.address.bucket, Key=name, Range=f"bytes=0-{count - 1}")
+        except FileNotFoundError:
+            return None
+        except UserError:
+            # An empty object has no first byte and is refused for that; other refusals are told here too, or by the next request.
+            head = self.head(name)
+            return None if head is None else (head, None)
+        _, _, size = answer.get("ContentRange", "").rpartition("/")
+        head = Head(name=name, size=int(size) if size.isdigit() else answer["ContentLength"], version=answer.get("ETag"))
+        return head, self._pieces(name, answer)
+
     def get(self, head: Head, offset: int, count: int) -> Generator[bytes, None, None]:
         same = {"IfMatch": head.version} if head.version else {}
         with self._explained(head.name, reading=True):
             answer = self._client.get_object(
                 Bucket=self.address.bucket, Key=head.name, Range=f"bytes={offset}-{offset + count - 1}", **same
             )
-            with closing(answer["Body"]) as body:
-                while piece := body.read(_PIECE_BYTES):
-                    yield piece
+        yield from self._pieces(head.name, answer)
+
+    def _pieces(self, name: str, answer: Any) -> Generator[bytes, None, None]:
+        with self._explained(name, reading=True), closing(answer["Body"]) as body:
+            while piece := body.read(_PIECE_BYTES):
+                yield piece
 
     def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
         condition = {"IfNoneMatch": "*"} if create else {"IfMatch": replaces} if replaces is not None else {}
@@ -276,3 +298,14 @@ class _S3:
         if status > 501 or status == 500 or status == 429 or code in ("RequestTimeout", "SlowDown", "Throttling", "OperationAborted"):
             return unavailable(f"{self.address.url_of(name)}: {status} {said}", error.response["ResponseMetadata"].get("HTTPHeaders", {}))
         return refused(self.address, name, f"{status} {said}")
+
+
+def _time(told: Any) -> datetime:
+    """As botocore.utils.parse_timestamp, whose guessing at formats takes as long as all else of reading a list."""
+    from botocore.utils import parse_timestamp
+
+    with suppress(ValueError, TypeError):
+        found = datetime.fromisoformat(told) if told[:1].isdigit() else parsedate_to_datetime(told)
+        if found.tzinfo is not None:
+            return found
+    return cast("datetime", parse_timestamp(told))

@@ -71,7 +71,7 @@ class Store(Protocol):
         ...
 
     def get_file(self, key: str, target: Path) -> Digest:
-        """Copy `key` to the new file `target`; returns size and checksum of the bytes as they arrived."""
+        """Copy `key` to the new file `target`; returns size and checksum of the bytes as they arrived. The disk's cache may hold it still."""
         ...
 
     def read(self, key: str) -> Iterator[bytes]:

@@ -124,7 +124,7 @@ def _in_store(store: RunStore | None, checkpoint: Path, manifest: Manifest, comp
 def _fetch(store: RunStore | None, stored: Manifest, target: Path, job: Job) -> Manifest:
     assert store is not None
     target.parent.mkdir(parents=True, exist_ok=True)
-    return copy_sealed(store, stored, target, near=job.folder.portion(stored.step))
+    return copy_sealed(store, stored, target, near=job.folder.portion(stored.step), sync=False)
 
 
 def _drop_portions(job: Job) -> None:

@@ -18,7 +18,7 @@ from fault_proxy import DAMAGE, FAULTS, REFUSALS, STALL, Dialect, FaultProxy, al
 from object_servers import ObjectServer
 from tenacity import wait_none
 
-from runtime.checkpoint import objects, patience
+from runtime.checkpoint import patience, retry
 from runtime.checkpoint.busy import pause_of
 from runtime.checkpoint.checksum import digest_bytes
 from runtime.checkpoint.opening import open_store
@@ -43,7 +43,7 @@ class Behind:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (objects, patience):
+    for module in (retry, patience):
         monkeypatch.setattr(module, "_WAIT", wait_none())
 
 

@@ -24,7 +24,7 @@ from faulty import FaultyStore
 from object_servers import ObjectServer
 from tenacity import wait_none, wait_random
 
-from runtime.checkpoint import objects, patience
+from runtime.checkpoint import patience, retry
 from runtime.checkpoint.checksum import digest_bytes
 from runtime.checkpoint.directory import DirectoryStore
 from runtime.checkpoint.layout import MANIFEST, step_folder
@@ -174,7 +174,7 @@ def _begin(local: Path, store: Store, attempt: int) -> Life:
     if child == 0:
         try:
             os.close(reader)
-            patience._WAIT = objects._WAIT = wait_none()
+            patience._WAIT = retry._WAIT = wait_none()
             _train(local / "checkpoints", RunStore(store=store, run="run"), attempt, writer)
         except BaseException as error:
             os.write(writer, f"ended {type(error).__name__}: {error}\n".encode())

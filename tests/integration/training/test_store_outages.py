@@ -17,7 +17,7 @@ from fault_proxy import DAMAGE, FAULTS, REFUSALS, Fault, FaultProxy, Request, al
 from object_servers import ObjectServer
 from tenacity import wait_fixed
 
-from runtime.checkpoint import objects, patience
+from runtime.checkpoint import patience, retry
 from runtime.checkpoint.manifest import read_manifest
 from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.restore import find_newest
@@ -37,7 +37,7 @@ SHORT: dict[str, Any] = {"max_steps": 8, "save_steps": 2, "val_set_size": 0, "ev
 def proxy(object_server: Callable[[str], ObjectServer], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
     """Between the run and its store."""
     server = object_server("seaweedfs")
-    monkeypatch.setattr(objects, "_WAIT", wait_fixed(0.01))
+    monkeypatch.setattr(retry, "_WAIT", wait_fixed(0.01))
     monkeypatch.setattr(patience, "_WAIT", wait_fixed(0.05))
     with proxied(server.endpoint) as between:
         for name, value in between.variables(server.variables).items():

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tenacity import wait_none
 
-from runtime.checkpoint import objects
+from runtime.checkpoint import retry
 from runtime.checkpoint.bandwidth import Unlimited
 from runtime.checkpoint.checksum import digest_bytes
 from runtime.checkpoint.gcs_session import Kept, Session
@@ -71,7 +71,7 @@ def google(server: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(objects, "_WAIT", wait_none())
+    monkeypatch.setattr(retry, "_WAIT", wait_none())
     monkeypatch.setattr(gcs, "_CHUNK_BYTES", 4 * STEP)
     monkeypatch.setattr(gcs, "PART_BYTES", STEP)
     made = gcs._Google(Address(kind="gs", bucket="bucket"))

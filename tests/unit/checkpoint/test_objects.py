@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tenacity import wait_none
 
-from runtime.checkpoint import objects
+from runtime.checkpoint import retry
 from runtime.checkpoint.bandwidth import Unlimited
 from runtime.checkpoint.checksum import LEAF_BYTES, Digest, digest_bytes
-from runtime.checkpoint.objects import Head, ObjectStore, ReplacedError
+from runtime.checkpoint.objects import ObjectStore
 from runtime.checkpoint.parts import PART_BYTES, SLOTS, Parts, part_bytes
 from runtime.checkpoint.refusal import no_permission, refused
+from runtime.checkpoint.service import Head, ReplacedError
 from runtime.checkpoint.span import span_bytes
 from runtime.config.problem import UserError
 from runtime.config.storage import Address
@@ -30,13 +31,14 @@ class Memory:
     parallel = "memory"
     span_bytes = PART_BYTES
 
-    def __init__(self, *, sums: bool = True) -> None:
+    def __init__(self, *, sums: bool = True, together: bool = True) -> None:
         self.address = Address(kind="s3", bucket="bucket", prefix="deep")
         self.objects: dict[str, tuple[int, bytes]] = {}
         self._sums = sums
         self.on: Callable[[str], None] = lambda _request: None
         self.mangle: Callable[[bytes], bytes] = lambda content: content
         self.conditions = True
+        self._together = together
 
     def head(self, name: str) -> Head | None:
         self.on("head")
@@ -45,6 +47,10 @@ class Memory:
         version, content = self.objects[name]
         checksum = digest_bytes(content).checksum if self._sums else None
         return Head(name=name, size=len(content), version=str(version), checksum=checksum)
+
+    def begin(self, name: str, count: int) -> tuple[Head, Generator[bytes, None, None] | None] | None:
+        head = self.head(name)
+        return None if head is None else (head, self.get(head, 0, min(count, head.size)) if self._together and head.size else None)
 
     def get(self, head: Head, offset: int, count: int) -> Generator[bytes, None, None]:
         self.on("get")
@@ -91,7 +97,7 @@ class Memory:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objects, "_WAIT", wait_none())
+    monkeypatch.setattr(retry, "_WAIT", wait_none())
 
 
 def failing(times: int, request: str, error: Exception) -> Callable[[str], None]:
@@ -200,8 +206,9 @@ def test_a_probe_that_fails_is_asked_again() -> None:
     assert store.capabilities.conditional_put
 
 
-def test_a_part_that_fails_is_fetched_again(tmp_path: Path) -> None:
-    service, content = Memory(), bytes(range(256)) * (PART_BYTES // 64)
+@pytest.mark.parametrize("together", [True, False])
+def test_a_part_that_fails_is_fetched_again(tmp_path: Path, together: bool) -> None:
+    service, content = Memory(together=together), bytes(range(256)) * (PART_BYTES // 64)
     store = ObjectStore(service, Unlimited())
     service.objects["deep/run/a"] = (1, content)
     service.on = failing(3, "get", ConnectionResetError("reset"))
@@ -214,8 +221,9 @@ def test_a_part_that_fails_is_fetched_again(tmp_path: Path) -> None:
     assert digest_bytes(b"".join(store.read("run/a"))) == digest_bytes(content), "no slot was lost to the failures"
 
 
-def test_what_has_arrived_when_an_answer_breaks_off_is_not_asked_for_again(tmp_path: Path) -> None:
-    service, content = Memory(), bytes(range(256)) * (PART_BYTES // 256)
+@pytest.mark.parametrize("together", [True, False])
+def test_what_has_arrived_when_an_answer_breaks_off_is_not_asked_for_again(tmp_path: Path, together: bool) -> None:
+    service, content = Memory(together=together), bytes(range(256)) * (PART_BYTES // 256)
     service.objects["deep/run/a"] = (1, content)
     pieces = [0]
 
@@ -233,6 +241,27 @@ def test_what_has_arrived_when_an_answer_breaks_off_is_not_asked_for_again(tmp_p
         assert pieces[0] == 2 * (PART_BYTES // PIECE_BYTES) - 1
 
 
+def test_an_object_is_asked_for_once_where_its_beginning_tells_of_it(tmp_path: Path) -> None:
+    asked: list[str] = []
+    for together, size, requests in (
+        (True, 7, 1),
+        (False, 7, 1),
+        (True, 2 * PART_BYTES + 1, 3),
+        (False, 2 * PART_BYTES + 1, 3),
+        (True, 0, 0),
+    ):
+        service = Memory(together=together)
+        service.objects["deep/run/a"], service.on = (1, b"x" * size), asked.append
+        for get in (
+            lambda service=service: ObjectStore(service, Unlimited()).get_file("run/a", tmp_path / "target"),  # type: ignore[misc]
+            lambda service=service: digest_bytes(b"".join(ObjectStore(service, Unlimited()).read("run/a"))),  # type: ignore[misc]
+        ):
+            asked.clear()
+            (tmp_path / "target").unlink(missing_ok=True)
+            assert get() == digest_bytes(b"x" * size)
+            assert (asked.count("head"), asked.count("get")) == (1, requests)
+
+
 @pytest.mark.parametrize("wrong", [b"", b"one byte more than asked"])
 def test_an_answer_of_another_size_is_none(tmp_path: Path, wrong: bytes) -> None:
     service = Memory()
@@ -242,8 +271,9 @@ def test_an_answer_of_another_size_is_none(tmp_path: Path, wrong: bytes) -> None
         ObjectStore(service, Unlimited()).get_file("run/a", tmp_path / "target")
 
 
-def test_a_file_is_one_version_even_when_it_was_begun_with_another(tmp_path: Path) -> None:
-    service = Memory()
+@pytest.mark.parametrize("together", [True, False])
+def test_a_file_is_one_version_even_when_it_was_begun_with_another(tmp_path: Path, together: bool) -> None:
+    service = Memory(together=together)
     store = ObjectStore(service, Unlimited())
     service.objects["deep/run/a"] = (1, b"x" * (2 * PART_BYTES))
 
@@ -257,8 +287,9 @@ def test_a_file_is_one_version_even_when_it_was_begun_with_another(tmp_path: Pat
     assert (tmp_path / "target").read_bytes() == b"shorter"
 
 
-def test_a_reader_gets_one_version(tmp_path: Path) -> None:
-    service = Memory()
+@pytest.mark.parametrize("together", [True, False])
+def test_a_reader_gets_one_version(tmp_path: Path, together: bool) -> None:
+    service = Memory(together=together)
     store = ObjectStore(service, Unlimited())
     store.put_bytes("run/a", b"first")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tenacity import wait_none
 from runtime.checkpoint import patience
 from runtime.checkpoint.checksum import digest_files
 from runtime.checkpoint.directory import DirectoryStore
+from runtime.checkpoint.fetching import copy_sealed
 from runtime.checkpoint.manifest import Manifest, read_manifest, verify
 from runtime.checkpoint.restore import fetch, find_newest, restore_newest, survey
 from runtime.checkpoint.retention import Keep, prune_stored
@@ -237,6 +239,23 @@ def test_a_broken_local_copy_is_replaced_by_the_stored_one(sealed: Any, tmp_path
     assert result.found is not None
     assert result.found.folder == local
     assert verify(local, read_manifest(local)) == ()
+
+
+def test_only_who_keeps_no_source_waits_for_the_disk(sealed: Any, tmp_path: Path, place: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restored copy is read before it is trusted, and its source stays; a pulled one may be all that is left."""
+    manifest = seal_in_store(place, sealed(30), writer="1-a")
+    real, flushed = os.fsync, []
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    names = {Path(file.path).name for file in manifest.files}
+    assert restore_newest([place], tmp_path / "restored").found is not None
+    assert not names & set(flushed)
+    copy_sealed(place, manifest, tmp_path / "pulled" / "step-00000030")
+    assert names <= set(flushed)
 
 
 def test_another_checkpoint_in_the_way_is_not_overwritten(sealed: Any, tmp_path: Path, place: RunStore) -> None:

@@ -43,6 +43,24 @@ def test_a_certificate_that_is_not_trusted_stays_so(service: object) -> None:
         raise exceptions.SSLError(endpoint_url="https://x", error="[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate")
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        "2026-11-22T19:55:49.000Z",
+        "2026-11-22T19:55:49+00:00",
+        "Sun, 22 Nov 2026 19:55:49 GMT",
+        "1795377349",
+        1795377349,
+        "22 November 2026 19:55:49Z",
+    ],
+)
+def test_times_are_understood_however_they_are_written(service: object, told: str | int) -> None:
+    from runtime.checkpoint.s3 import _time
+
+    assert service is not None
+    assert _time(told).timestamp() == 1795377349
+
+
 @pytest.mark.parametrize(("status", "code"), [(400, "ExpiredToken"), (403, "InvalidAccessKeyId"), (403, "403"), (400, "400")])
 def test_credentials_that_were_renewed_in_their_file_are_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, code: str
