@@ -47,10 +47,10 @@ def available(record: RunRecord) -> tuple[Available, ...]:
     Manifests are read, files are not. What both places have is told once, of the folder. Raises UserError when the store cannot be reached.
     """
     found: dict[tuple[Kind, int], Available] = {}
-    output = Path(record.output_dir)
-    for folder in (*sorted((output / CHECKPOINTS).glob("step-*")), output / WEIGHTS, output / FINAL, output / MERGED):
-        with suppress(UserError):
-            _note(found, _require_own(read_manifest(folder), folder.relative_to(output).as_posix(), str(folder)), str(folder))
+    if (output := _output(record)) is not None:
+        for folder in (*sorted((output / CHECKPOINTS).glob("step-*")), output / WEIGHTS, output / FINAL, output / MERGED):
+            with suppress(UserError):
+                _note(found, _require_own(read_manifest(folder), folder.relative_to(output).as_posix(), str(folder)), str(folder))
     place = _place(record)
     if place is not None:
         steps = place.patiently(place.steps)
@@ -123,22 +123,23 @@ def pull(record: RunRecord, target: Path, *, step: int | None = None, weights: b
 
 def _bring(record: RunRecord, copy: Path, step: int | None, *, weights: bool) -> str:
     """Copies what is asked for to `copy`; returns where it was found."""
-    output = Path(record.output_dir)
+    output = _output(record)
     name = WEIGHTS if weights else FINAL if step is None else f"{CHECKPOINTS}/{step_folder(step)}"
     source = _bring_one(record, name, copy)
     if source is None:
         raise UserError(_nothing(record, step, weights=weights))
     # A merged model lies inside the final folder under a manifest of its own, which the outer one does not cover.
-    if name == FINAL and (is_sealed(output / MERGED) or source != str(output / FINAL)):
+    if name == FINAL and (output is None or is_sealed(output / MERGED) or source != str(output / FINAL)):
         _bring_one(record, MERGED, copy / MERGED.removeprefix(f"{FINAL}/"))
     return source
 
 
 def _bring_one(record: RunRecord, name: str, copy: Path) -> str | None:
     """Where the sealed folder `name` was copied from: the output folder, or the storage if that has none, or one that is damaged. None when neither has it."""
-    local, place = Path(record.output_dir) / name, _place(record)
+    output, place = _output(record), _place(record)
+    local = None if output is None else output / name
     damage: UserError | None = None
-    if is_sealed(local):
+    if local is not None and is_sealed(local):
         try:
             copy_sealed(local, _require_own(read_manifest(local), name, str(local)), copy)
             return str(local)
@@ -151,6 +152,11 @@ def _bring_one(record: RunRecord, name: str, copy: Path) -> str | None:
     if damage is not None:
         raise damage
     return None
+
+
+def _output(record: RunRecord) -> Path | None:
+    """The run's output folder; None where that was on a rented machine. What this computer has under its name is another run's."""
+    return Path(record.output_dir) if record.backend == "local" else None
 
 
 def _place(record: RunRecord) -> RunStore | None:
@@ -179,7 +185,7 @@ def _require_own(manifest: Manifest, name: str, where: str) -> Manifest:
 
 
 def _nothing(record: RunRecord, step: int | None, *, weights: bool) -> Problem:
-    where = f" in {record.output_dir}" + (f" or {record.storage}" if record.storage else "")
+    where = f" in {' or '.join(place for place in (record.output_dir if _output(record) else None, record.storage) if place)}"
     if weights:
         return Problem(
             code="no-model",

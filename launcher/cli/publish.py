@@ -15,16 +15,16 @@ def publish(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only say how it ended.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Merge and verify the model of a trained run again."""
-    from launcher.cli.backends import full_name, local_backend
+    """Merge and verify the model of a trained run again, and send it where it is wanted; nothing is done for one that is published."""
+    from launcher.cli.backends import backend_of
     from launcher.cli.watching import finish
     from launcher.show.runs import model_folder
     from runtime.config.problem import Problem, UserError
 
-    backend = local_backend(quiet=quiet)
-    name = full_name(backend, run)
+    backend, name = backend_of(run, quiet=quiet)
     record = backend.look(name)
-    if model_folder(record) is None:
+    # What a run on rented machines has trained is not here; that it has, its state says.
+    if record.state not in ("unverified", "done") and model_folder(record) is None:
         raise UserError(
             Problem(
                 code="no-model",
@@ -32,6 +32,7 @@ def publish(
                 fix=f"`launcher resume {name}` goes on with its training",
             )
         )
-    # A supervisor that finds a sealed final model has nothing to train and goes straight to publishing.
-    backend.resume(name)
+    if record.state != "done":
+        # A supervisor that finds a sealed final model has nothing to train and goes straight to publishing.
+        backend.resume(name)
     return finish(backend, name, command="publish", detach=detach, quiet=quiet, as_json=as_json)

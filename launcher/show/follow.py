@@ -222,6 +222,10 @@ def _event_line(event: Event, step: object) -> str | None:
             return f"step {step} was not pushed to the Hub: {event.get('message')}"
         case "store_failing":
             return f"the store fails and is asked again: {event.get('message')}"
+        case "upload_failed":
+            return f"{f'step {step}' if isinstance(step, int) else event.get('path')} was not stored: {event.get('message')}"
+        case "fenced":
+            return str(event.get("message"))
         case "store_answers" if isinstance(event.get("seconds"), int | float):
             return f"the store answers again, after {event['seconds']:.0f} s"
         case "uploaded":

@@ -132,8 +132,8 @@ def last_words(status: RunStatus) -> str:
 
 
 def model_folder(record: RunRecord) -> Path | None:
-    """Where the model to use is: the merged one if there is one, else the sealed final folder, None before that."""
-    final = final_folder(Path(record.output_dir))
+    """Where the model to use is on this computer: the merged one if there is one, else the sealed final folder, None before that, and for a run on rented machines."""
+    final = final_folder(Path(record.output_dir)) if record.backend == "local" else None
     if final is None:
         return None
     return final / "merged" if (final / "merged").is_dir() else final

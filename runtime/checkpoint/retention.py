@@ -95,11 +95,15 @@ def prune_stored(
     prefix = place.key(f"{CHECKPOINTS}/")
     sizes = {stat.key: stat.size for stat in place.store.list(prefix)}
     keys = {step: key for key in sizes if (step := _step_of_manifest(key.removeprefix(prefix))) is not None}
-    manifests = {step: manifest for step in keys if (manifest := _stored_manifest(place, step)) is not None}
+    with ThreadPoolExecutor(place.store.capabilities.together, thread_name_prefix="prune") as pool:
+        read = dict(zip(keys, pool.map(lambda step: _stored_manifest(place, step), keys), strict=True))
+    manifests = {step: manifest for step, manifest in read.items() if manifest is not None}
     whole = {
         step
         for step, manifest in manifests.items()
-        if (sealed is None or step <= sealed) and all(sizes.get(file_key(place, manifest, file)) == file.size for file in manifest.files)
+        if (manifest.kind, manifest.step) == ("checkpoint", step)
+        and (sealed is None or step <= sealed)
+        and all(sizes.get(file_key(place, manifest, file)) == file.size for file in manifest.files)
     }
     doomed = superfluous(whole, keep)
     for step in doomed:
@@ -108,14 +112,18 @@ def prune_stored(
     named = {step: {file_key(place, manifest, file) for file in manifest.files} for step, manifest in manifests.items()}
     kept = {key for step in named.keys() - set(doomed) for key in named[step]} | set(keys.values())
     unnamed = {key for step in doomed for key in named[step] & sizes.keys()}
-    newest, unread = max(whole, default=0), keys.keys() - manifests.keys()
+    newest = max(whole, default=0)
+    left: dict[int, set[str]] = {}
     for key in sizes:
         folder, _, rest = key.removeprefix(prefix).partition("/")
         below, owner = step_of(folder), rest.partition("-")[0]
-        # What a manifest names that could not be read, or only not now, is not known to be left over.
         given_up = (owner.isdecimal() and int(owner) < attempt) or (writer is not None and rest.startswith(f"{writer}-"))
-        if below is not None and below < newest and below not in unread and given_up:
-            unnamed.add(key)
+        if below is not None and below < newest and given_up and key not in kept:
+            left.setdefault(below, set()).add(key)
+    for step, found in left.items():
+        # What a manifest names that could not be read, or only not now, or that an old list does not show, is not known to be left over.
+        if step in manifests or (step not in keys and place.store.stat(f"{prefix}{step_folder(step)}/{MANIFEST}") is None):
+            unnamed |= found
 
     def delete(key: str) -> None:
         guard()

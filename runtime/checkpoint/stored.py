@@ -9,12 +9,15 @@ from typing import TypeVar
 
 from runtime.checkpoint.checksum import THREADS, Digest
 from runtime.checkpoint.layout import CHECKPOINTS, FINAL, MANIFEST, MERGED, WEIGHTS, step_folder, step_of
-from runtime.checkpoint.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestFile, difference, parse_manifest
+from runtime.checkpoint.manifest import DAMAGE, MAX_MANIFEST_BYTES, Manifest, ManifestFile, difference, parse_manifest
 from runtime.checkpoint.patience import SHORT, Patience, patiently
 from runtime.checkpoint.store import Store, digest_object, get_bytes
 from runtime.config.problem import Problem, UserError
 
 Result = TypeVar("Result")
+
+# Damage on the way looks like damage at the store: what does not verify is read again before the store is blamed.
+_READS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +44,14 @@ class RunStore:
     def manifest(self, folder: str) -> Manifest:
         """The manifest of `checkpoints/step-…` or `final`. Raises FileNotFoundError, OSError, UserError as `parse_manifest`."""
         key = self.key(f"{folder}/{MANIFEST}")
-        content = get_bytes(self.store, key, limit=MAX_MANIFEST_BYTES)
-        return parse_manifest(content, place=self.store.url(key))
+        for left in reversed(range(_READS)):
+            content = get_bytes(self.store, key, limit=MAX_MANIFEST_BYTES)
+            try:
+                return parse_manifest(content, place=self.store.url(key))
+            except UserError as error:
+                if not left or any(problem.code not in DAMAGE for problem in error.problems):
+                    raise
+        raise AssertionError("the last reading returns or raises")
 
     def steps(self) -> dict[int, bool]:
         """The steps that have objects, and whether each has a manifest. Raises as Store.list."""
@@ -105,6 +114,9 @@ def _check(place: RunStore, manifest: Manifest, file: ManifestFile, *, deep: boo
     if not deep or stat.size != file.size:
         return difference(file, Digest(size=stat.size, checksum=file.checksum), address)
     try:
-        return difference(file, digest_object(place.store, key), address)
+        for _ in range(_READS):
+            if (problem := difference(file, digest_object(place.store, key), address)) is None:
+                return None
     except FileNotFoundError:
         return Problem(code="missing-file", message=f"{file.path} is missing", place=address)
+    return problem

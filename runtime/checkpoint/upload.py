@@ -40,19 +40,23 @@ class _Job:
     def is_final(self) -> bool:
         return self.step is None
 
+    def stays(self, keep: Keep | None) -> bool:
+        """Whether it is worth sending after one with `keep`: the final model, and the best checkpoint, which may become it on another machine."""
+        return self.is_final or (keep is not None and self.step in keep.best)
+
 
 class Uploader:
     """Seals submitted folders in `place`, one after another.
 
     At most one checkpoint waits while one is sent: a newer one replaces it, and replaces one that keeps failing. The final model is never
-    replaced. Files that the newest checkpoint in the store has too are not sent again. Failures are retried with growing pauses until they pass, the uploader is closed, or a newer checkpoint takes over.
+    replaced, nor is the checkpoint that evaluated best. Files that the newest checkpoint in the store has too are not sent again. Failures are retried with growing pauses until they pass, the uploader is closed, or a newer checkpoint takes over.
     No method raises what a store does; `on_event` is told. When another process has taken the `lease`, or a higher attempt is found to have sealed the
     same step, this one is the run's past: it stops for good and `fenced` says why. The lease is held before every change of the store, renewed
     while nothing is to be sent, and given back at the end; None for one who sends a finished model and is no second life of the run.
     `word` is a part of the names of what this one sends that no other living process may have (`lasting_word`); a new one by default.
     With `others`, what is submitted may be one machine's portion of a checkpoint: it is sealed as a whole once all machines have sent theirs.
     `on_event` hears `uploaded {url, seconds, bytes, sent_bytes}`, `upload_retry {message, attempt, wait_s}`, `upload_dropped`, `upload_failed`,
-    `lease_failed {message}` and `fenced {message}`, from the uploading thread or the submitting one.
+    `prune_failed {message, lasts}`, `lease_failed {message}` and `fenced {message}`, from the uploading thread or the submitting one.
     """
 
     def __init__(
@@ -77,6 +81,8 @@ class Uploader:
         self._guarded = clock()
         self._earlier: Manifest | None = None
         self._looked = False
+        # Dead attempts may have left something in the store, and so does what is given up half sent.
+        self._untidy = True
         self._on_event = on_event
         self._wait = AtLeastAsked(wait_exponential(multiplier=0.5, max=60) + Jitter(1) if wait is None else wait)
         self._clock = clock
@@ -104,7 +110,7 @@ class Uploader:
                 reason = "another attempt has taken over this run" if self.fenced else "the uploader is closed"
                 dropped, message = [job], reason
             else:
-                dropped = [other for other in self._waiting if not (other.is_final or job.is_final)]
+                dropped = [other for other in self._waiting if not (job.is_final or other.stays(keep))]
                 message = f"a newer checkpoint ({folder.name}) is waiting to be uploaded"
                 self._waiting = [other for other in self._waiting if other not in dropped]
                 self._waiting.append(job)
@@ -201,6 +207,8 @@ class Uploader:
         else:
             # How fast the store is, and how often it is worth saving, is learnt from this: a store that was away for hours is not slow.
             self._succeed(job, manifest, self._clock() - started - job.paused_s)
+            return
+        self._untidy = True
 
     def _seal(self, job: _Job) -> Manifest:
         self._guard()
@@ -253,14 +261,16 @@ class Uploader:
             bytes=manifest.total_bytes,
             sent_bytes=sum(job.sent.values()),
         )
-        if job.keep is not None:
+        # Where nothing is to be deleted but leftovers, and there are none, thousands of objects need not be listed after each save.
+        if job.keep is not None and (self._untidy or job.keep.last is not None):
             try:
                 prune_stored(self._place, job.keep, attempt=self._attempt, writer=self.writer, sealed=job.step, guard=self._guard)
                 self._place.store.drop_unfinished(self._place.key(""), self._is_left_over)
+                self._untidy = False
             except FencedError as error:
                 self._fence(job, error.problem)
             except (OSError, UserError) as error:
-                self._tell("prune_failed", job, message=str(error))
+                self._tell("prune_failed", job, message=str(error), lasts=isinstance(error, UserError))
 
     def _is_left_over(self, key: str) -> bool:
         """Whether an upload of `key` that never ended is of a dead attempt, or one that this process has given up."""
@@ -289,7 +299,7 @@ class Uploader:
 
     def _is_superseded(self, job: _Job) -> bool:
         with self._changed:
-            return self._closing or (not job.is_final and any(not other.is_final for other in self._waiting))
+            return self._closing or any(not (other.is_final or job.stays(other.keep)) for other in self._waiting)
 
     def _pause(self, job: _Job, seconds: float) -> None:
         began = self._clock()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from runtime.checkpoint.fetching import copy_sealed, holds
 from runtime.checkpoint.layout import CHECKPOINTS, step_folder
-from runtime.checkpoint.manifest import Manifest, is_sealed, read_manifest
+from runtime.checkpoint.manifest import DAMAGE, Manifest, is_sealed, read_manifest
 from runtime.checkpoint.retention import discard
 from runtime.checkpoint.storing import LostError, NotUploadableError, seal_in_store
 from runtime.config.problem import Problem, UserError
@@ -54,11 +54,12 @@ def bring_start(start: Start, job: Job, company: Company, store: RunStore | None
 def bring_whole(step: int, job: Job, company: Company, store: RunStore | None, uploader: Uploader | Follower | None) -> bool:
     """Whether the checkpoint of `step`, which this run has saved, is whole on this machine now; the same answer everywhere. Every process must call it.
 
-    One that was passed over for newer ones is sent now, where all machines still hold their portions. Raises UserError as `copy_sealed`, on all processes.
+    What this disk has not, or has damaged, is brought from the store: it may be of an earlier life, on another machine. One that was passed over for newer
+    ones is sent now, where all machines still hold their portions. Raises UserError as `copy_sealed`, on all processes.
     """
     rank, folder = job.rank, job.folder
     if not company.disk.apart:
-        return folder.checkpoint(step).is_dir()
+        return bool(rank.share(rank.together((lambda: _bring_here(step, job, store)) if rank.is_main else None)))
     stored: Manifest | None = rank.share(_stored(store, step) if rank.is_main else None)
     if stored is None:
         held = not company.serves or is_sealed(folder.portion(step))
@@ -69,6 +70,22 @@ def bring_whole(step: int, job: Job, company: Company, store: RunStore | None, u
     if stored is None:
         return False
     rank.together((lambda: _fetch(store, stored, folder.checkpoint(step), job)) if company.serves else None)
+    return True
+
+
+def _bring_here(step: int, job: Job, store: RunStore | None) -> bool:
+    target = job.folder.checkpoint(step)
+    if (own := _sealed(target)) is not None and own.step == step and holds(target, own):
+        return True
+    stored = _stored(store, step)
+    if stored is None or stored.step != step:
+        return False
+    try:
+        _fetch(store, stored, target, job)
+    except UserError as error:
+        if any(problem.code not in DAMAGE for problem in error.problems):
+            raise
+        return False
     return True
 
 

@@ -14,12 +14,12 @@ from runtime.config.problem import UserError
 PATIENCE_S = 600.0
 # Shorter failures are the daily life of a network.
 _NOTABLE_S = 5.0
-_FAILURES = frozenset({"upload_retry", "lease_failed", "prune_failed"})
+_FAILURES = frozenset({"upload_retry", "lease_failed"})
 
 
 class Outage:
     """What a run's store has been doing. Told of failures and successes from any thread; `say` gets a line, `emit` the events `store_failing {message}`
-    and `store_answers {seconds}`."""
+    and `store_answers {seconds}`. That it lets nothing be deleted is said once: what it holds only grows. What it will never hold is said each time."""
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class Outage:
         self._clock = clock
         self._since: float | None = None
         self._told = False
+        self._told_full = False
         self._lock = threading.Lock()
 
     @property
@@ -49,10 +50,22 @@ class Outage:
 
     def hear(self, event: dict[str, Any]) -> None:
         """Learn from an event of the run's log."""
-        if event.get("kind") in _FAILURES:
-            self.failed(" ".join(str(event.get("message", "")).split()), float(event.get("wait_s") or 0.0))
-        elif event.get("kind") == "uploaded":
-            self.over()
+        message = " ".join(str(event.get("message", "")).split())
+        match event.get("kind"):
+            case kind if kind in _FAILURES:
+                self.failed(message, float(event.get("wait_s") or 0.0))
+            case "uploaded":
+                self.over()
+            case "prune_failed" if event.get("lasts") and not self._told_full:
+                self._told_full = True
+                self._emit("store_failing", message=f"what it has too much of cannot be removed: {message}")
+                self._say(f"warning: checkpoints that are not to be kept stay in the store: {message}")
+            case "upload_failed":
+                self._say(f"warning: {event.get('path')} is not in the store: {message}")
+            case "fenced":
+                self._say(f"warning: {message}; this process ends")
+            case _:
+                pass
 
     def failed(self, message: str, wait_s: float = 0.0) -> None:
         """A request failed, and is made again in `wait_s` seconds."""

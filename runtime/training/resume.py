@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from runtime.checkpoint.layout import step_of
+from runtime.checkpoint.layout import WEIGHTS, step_of
 from runtime.checkpoint.manifest import is_sealed, read_manifest, verify
 from runtime.checkpoint.restore import Place, restore_newest
 from runtime.config.problem import Problem, UserError
@@ -43,9 +45,9 @@ def find_start(config: Any, folder: RunFolder, *, supervised: bool, stores: Sequ
                 step=found.step,
                 reason=found.sentence,
                 skipped=skipped,
-                warnings=tuple(problem.message for problem in found.warnings),
+                warnings=(*(problem.message for problem in found.warnings), *_newer_weights(folder, stores, found.step)),
             )
-        return _named(named, folder) if named else Start(skipped=skipped)
+        return _named(named, folder) if named else Start(skipped=skipped, warnings=_newer_weights(folder, stores, 0))
     if named:
         return _named(named, folder)
     newest = _newest_own(folder)
@@ -60,6 +62,22 @@ def find_start(config: Any, folder: RunFolder, *, supervised: bool, stores: Sequ
             )
         )
     return Start()
+
+
+def _newer_weights(folder: RunFolder, stores: Sequence[Place], step: int) -> tuple[str, ...]:
+    """What is said of weights alone that were saved after `step`: there was no time for more, and training cannot go on from them."""
+    newest, where = step, ""
+    for place in (folder.weights, *stores):
+        with suppress(FileNotFoundError, UserError):
+            manifest = read_manifest(place) if isinstance(place, Path) else place.patiently(partial(place.manifest, WEIGHTS), place.url(WEIGHTS))
+            if manifest.kind == "weights" and manifest.step > newest:
+                newest, where = manifest.step, str(place) if isinstance(place, Path) else place.url(WEIGHTS)
+    if not where:
+        return ()
+    return (
+        f"the weights of step {newest} are in {where}, saved when there was no time for a checkpoint; they can be used (`launcher pull RUN --weights`), "
+        f"and training goes on from step {step}, as it needs more than weights",
+    )
 
 
 def _named(name: str, folder: RunFolder) -> Start:

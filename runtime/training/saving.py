@@ -11,7 +11,7 @@ from typing import Literal
 
 from runtime.checkpoint.disk import disk_error
 from runtime.checkpoint.follower import Follower
-from runtime.checkpoint.manifest import Kind, Manifest, read_manifest
+from runtime.checkpoint.manifest import Kind, Manifest, is_sealed, read_manifest
 from runtime.checkpoint.portion import place_facts
 from runtime.checkpoint.retention import Keep, discard, prune
 from runtime.checkpoint.sealing import open_staging, seal
@@ -163,7 +163,7 @@ class Saver:
             seconds=round(seconds, 3),
             blocking_s=round(blocking_s, 3),
         )
-        self._drop_weights()
+        self._drop_weights(until=step)
         if isinstance(self._uploader, Uploader) and sends:
             self._uploader.submit(target, keep=kept)
         if self._copies is not None:
@@ -206,7 +206,7 @@ class Saver:
         target = self._folder.final
         manifest = self._seal_now(self._folder.path, target, write, step=step, kind="final")
         if manifest is not None:
-            self._drop_weights()
+            self._drop_weights(until=step)
             self.send_final()
 
     def send_final(self) -> None:
@@ -214,10 +214,11 @@ class Saver:
         if isinstance(self._uploader, Uploader):
             self._uploader.submit(self._folder.final)
 
-    def _drop_weights(self) -> None:
-        """Forget weights that a later full checkpoint, or the trained model, makes superfluous."""
-        if self._folder.weights.is_dir() and self._folder.weights.absolute() not in self._in_use():
-            discard(self._folder.weights)
+    def _drop_weights(self, *, until: int) -> None:
+        """Forget weights that the full checkpoint of step `until`, or the trained model, makes superfluous; those of a later step are the best there is."""
+        weights = self._folder.weights
+        if weights.is_dir() and weights.absolute() not in self._in_use() and not (is_sealed(weights) and read_manifest(weights).step > until):
+            discard(weights)
 
     def _in_use(self) -> frozenset[Path]:
         """Checkpoints that are being sent somewhere, or are next to be."""

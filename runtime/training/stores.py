@@ -16,7 +16,7 @@ from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.upload import Uploader
 from runtime.checkpoint.word import lasting_word
 from runtime.config.problem import ExitCode, Problem, UserError
-from runtime.events import EventLog, OnEvent
+from runtime.events import Event, EventLog, OnEvent
 from runtime.record import write_atomic
 from runtime.training.company import Company
 from runtime.training.job import Job
@@ -43,8 +43,15 @@ def watched_store(job: Job, run: str) -> RunStore | None:
     if store is None:
         return None
     outage = Outage(say=job.progress.say, emit=job.emit, called_off=lambda: job.stop.requested)
+
+    def hear(event: Event) -> None:
+        outage.hear(event)
+        if event["kind"] == "fenced":
+            # The next save says that this run is another process's now; what is trained until then is in vain.
+            job.stop.save_soon = True
+
     if job.events is not None:
-        job.events.listeners.append(outage.hear)
+        job.events.listeners.append(hear)
     return replace(store, patience=outage.patience)
 
 

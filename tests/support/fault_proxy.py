@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import random
 import socket
 import struct
@@ -112,6 +113,11 @@ def _reset_answer(request: Request, forward: Forward) -> Reply:
     return _with(_cut_answer(request, forward), reset=True)
 
 
+def _short_answer(request: Request, forward: Forward) -> Reply:
+    reply = forward(request)
+    return reply if request.method == "HEAD" else _with(reply, body=reply.body[: len(reply.body) // 2])
+
+
 def _wrong_answer(request: Request, forward: Forward) -> Reply:
     reply = forward(request)
     return _with(reply, body=_spoilt(reply.body)) if request.method == "GET" else reply
@@ -137,6 +143,8 @@ FAULTS: dict[str, Fault] = {
     "slow": _slow,
 }
 """What passes when the same request is made again."""
+SHORT: Fault = _short_answer
+"""Half of an answer, whose length is said to be that."""
 DAMAGE: dict[str, Fault] = {"wrong answer": _wrong_answer, "wrong body": _wrong_body, "half body": _half_body}
 """What is seen by its checksum alone."""
 STALL: Fault = _stall
@@ -182,6 +190,22 @@ def each_once(fault: Fault) -> Choose:
         return fault if fresh else None
 
     return choose
+
+
+class Only:
+    """Of all requests the one with this number goes wrong, the first is 0; `hit` is that one, once it has come."""
+
+    def __init__(self, at: int, fault: Fault) -> None:
+        self.hit: Request | None = None
+        self._at, self._fault = at, fault
+        self._numbers, self._lock = itertools.count(), threading.Lock()
+
+    def __call__(self, request: Request) -> Fault | None:
+        with self._lock:
+            if next(self._numbers) != self._at:
+                return None
+            self.hit = request
+            return self._fault
 
 
 def always(fault: Fault) -> Choose:
