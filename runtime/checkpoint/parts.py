@@ -21,7 +21,7 @@ PART_BYTES = 8 << 20
 # Parts that are in memory at once, of all the objects of one store together: 64 MiB, or 128 where parts are sent in the larger size.
 SLOTS = 8
 # Spans that arrive at once, beside the first of each file: more than there are cores only push each other out of their caches.
-_SPANS = min(SLOTS, max(4, os.cpu_count() or 1))
+_SPANS = min(SLOTS, max(2, os.cpu_count() or 1))
 # S3 allows 10,000 parts and Azure 50,000 blocks an object.
 _MOST_PARTS = 9_000
 
