@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +16,9 @@ Event = dict[str, Any]
 TAIL = "events-tail.jsonl"
 """In a checkpoint: the last events before it, for when the machine is lost before its log has reached anybody."""
 _TAIL_BYTES = 256 << 10
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# Lines that wait for a full disk: hours of a training, some megabytes of memory.
+_WAITING = 20_000
 
 
 class OnEvent(Protocol):
@@ -26,29 +32,47 @@ class OnEvent(Protocol):
 class EventLog:
     """Appends events to `path`. One write call a line, so that two processes of one machine may share the file.
 
-    A kill can leave half a line at the end of the file; opening the log ends that line, and readers skip what does not parse. `listeners` are told of each
-    event once it is written.
+    A kill can leave half a line at the end of the file; opening the log ends that line, and readers skip what does not parse. What a full disk does not take
+    is written when it does. `listeners` are told of each event then and there.
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self._clock = clock
         self.listeners: list[Callable[[Event], None]] = []
+        self._waiting: deque[bytes] = deque(maxlen=_WAITING)
+        self._writing = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         _end_torn_line(path)
 
     def append(self, kind: str, step: int | None = None, **fields: Any) -> Event:
-        """Write one event of `kind` at optimizer step `step` and return it; `fields` must be JSON values."""
+        """Write one event of `kind` at optimizer step `step` and return it; `fields` must be JSON values. Raises OSError, though not for a full disk."""
         event: Event = {"time": round(self._clock(), 3), "step": step, "kind": kind, **fields}
         line = json.dumps(event, ensure_ascii=False, allow_nan=True, separators=(",", ":")) + "\n"
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
+        with self._writing:
+            self._waiting.append(line.encode())
+            self._write_waiting()
         for listener in self.listeners:
             listener(event)
         return event
+
+    def _write_waiting(self) -> None:
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                while self._waiting:
+                    line = self._waiting[0]
+                    if os.write(descriptor, line) < len(line):
+                        # The half that fitted is ended like any torn line, and the whole comes after it.
+                        self._waiting[0] = b"\n" + line.lstrip(b"\n")
+                        continue
+                    self._waiting.popleft()
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if error.errno not in _FULL:
+                self._waiting.pop()
+                raise
 
     def keep_tail(self, folder: Path) -> None:
         """Write the last whole events, at most 256 KiB of them, into the checkpoint `folder`. Raises OSError."""

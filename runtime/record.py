@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +16,9 @@ from runtime.config.problem import ExitCode, Problem, UserError
 RunState = Literal[
     "starting", "preparing", "training", "publishing", "recovering", "done", "stopped", "failed", "unverified", "lost", "orphaned"
 ]
+
+
+SCHEMA_VERSION = 1
 
 
 class Attempt(BaseModel):
@@ -68,21 +72,30 @@ class RunRecord(BaseModel):
 
 def read_record(path: Path) -> RunRecord | None:
     """The record in `path`, None when there is none. Raises UserError when the file is not a run record."""
+    content = b""
     try:
-        raw: Any = json.loads(path.read_text(encoding="utf-8"))
-        return RunRecord.model_validate(raw)
+        content = path.read_bytes()
+        return RunRecord.model_validate(json.loads(content))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise UserError(
-            Problem(
-                code="bad-record",
-                message=f"cannot read this run record: {error}",
-                place=str(path),
-                fix="remove the file if the run is of no use",
-            ),
-            exit_code=ExitCode.INVALID,
-        ) from error
+        raise UserError(bad_record(content, str(error), str(path)), exit_code=ExitCode.INVALID) from error
+
+
+def bad_record(content: bytes, reason: str, place: str) -> Problem:
+    """What is wrong with a record that cannot be read: `newer-format` where a newer version of this program has written it, else `bad-record`."""
+    with suppress(ValueError, TypeError, AttributeError):
+        version = json.loads(content).get("schema_version")
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            return Problem(
+                code="newer-format",
+                message=f"this run record has format {version}; this version of finetune-launcher reads {SCHEMA_VERSION}",
+                place=place,
+                fix="pip install --upgrade finetune-launcher",
+            )
+    return Problem(
+        code="bad-record", message=f"cannot read this run record: {reason}", place=place, fix="remove the file if the run is of no use"
+    )
 
 
 def write_record(path: Path, record: RunRecord) -> None:

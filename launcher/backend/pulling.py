@@ -14,6 +14,7 @@ from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.patience import SHORT, Patience
 from runtime.checkpoint.staging import drop_staging, new_staging, sweep_staging
 from runtime.checkpoint.stored import RunStore, folder_name
+from runtime.checkpoint.transit import Transit
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.record import RunRecord
 
@@ -91,11 +92,11 @@ def _stored_manifest(place: RunStore, name: str) -> Manifest | None:
         return None
 
 
-def pull(record: RunRecord, target: Path, *, step: int | None = None, weights: bool = False) -> Pulled:
+def pull(record: RunRecord, target: Path, *, step: int | None = None, weights: bool = False, transit: Transit | None = None) -> Pulled:
     """Copy the run's final model, its checkpoint of `step`, or its `weights`-only save into `target`, which must be empty or missing.
 
     The output folder is looked into first, then, where it has nothing or something damaged, the run's storage. Raises UserError when neither has it sealed, when the copy differs from the
-    manifest (exit 7), when the store cannot be reached (exit 8), or when `target` cannot take it.
+    manifest (exit 7), when the store cannot be reached (exit 8), or when `target` cannot take it. `transit` is told of what moves.
     """
     target = target.expanduser().absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -109,7 +110,7 @@ def pull(record: RunRecord, target: Path, *, step: int | None = None, weights: b
     staging = new_staging(target.parent)
     try:
         copy = staging / "copy"
-        source = _bring(record, copy, step, weights=weights)
+        source = _bring(record, copy, step, weights=weights, transit=transit)
         checked = [_check(folder) for folder in (copy, copy / MERGED.removeprefix(f"{FINAL}/")) if (folder / MANIFEST).is_file()]
         if target.exists():
             target.rmdir()
@@ -121,33 +122,33 @@ def pull(record: RunRecord, target: Path, *, step: int | None = None, weights: b
     return Pulled(path=target, source=source, files=sum(count for count, _ in checked), total_bytes=sum(size for _, size in checked))
 
 
-def _bring(record: RunRecord, copy: Path, step: int | None, *, weights: bool) -> str:
+def _bring(record: RunRecord, copy: Path, step: int | None, *, weights: bool, transit: Transit | None) -> str:
     """Copies what is asked for to `copy`; returns where it was found."""
     output = _output(record)
     name = WEIGHTS if weights else FINAL if step is None else f"{CHECKPOINTS}/{step_folder(step)}"
-    source = _bring_one(record, name, copy)
+    source = _bring_one(record, name, copy, transit)
     if source is None:
         raise UserError(_nothing(record, step, weights=weights))
     # A merged model lies inside the final folder under a manifest of its own, which the outer one does not cover.
     if name == FINAL and (output is None or is_sealed(output / MERGED) or source != str(output / FINAL)):
-        _bring_one(record, MERGED, copy / MERGED.removeprefix(f"{FINAL}/"))
+        _bring_one(record, MERGED, copy / MERGED.removeprefix(f"{FINAL}/"), transit)
     return source
 
 
-def _bring_one(record: RunRecord, name: str, copy: Path) -> str | None:
+def _bring_one(record: RunRecord, name: str, copy: Path, transit: Transit | None) -> str | None:
     """Where the sealed folder `name` was copied from: the output folder, or the storage if that has none, or one that is damaged. None when neither has it."""
     output, place = _output(record), _place(record)
     local = None if output is None else output / name
     damage: UserError | None = None
     if local is not None and is_sealed(local):
         try:
-            copy_sealed(local, _require_own(read_manifest(local), name, str(local)), copy)
+            copy_sealed(local, _require_own(read_manifest(local), name, str(local)), copy, transit=transit)
             return str(local)
         except UserError as error:
             if any(problem.code not in DAMAGE for problem in error.problems):
                 raise
             damage = error
-    if place is not None and _copy_stored(place, name, copy):
+    if place is not None and _copy_stored(place, name, copy, transit):
         return place.url(name)
     if damage is not None:
         raise damage
@@ -163,10 +164,10 @@ def _place(record: RunRecord) -> RunStore | None:
     return RunStore(store=open_store(record.storage), run=record.run, patience=_PATIENCE) if record.storage is not None else None
 
 
-def _copy_stored(place: RunStore, name: str, copy: Path) -> bool:
+def _copy_stored(place: RunStore, name: str, copy: Path, transit: Transit | None) -> bool:
     with suppress(FileNotFoundError):
         manifest = place.patiently(lambda: place.manifest(name), place.url(name))
-        copy_sealed(place, _require_own(manifest, name, place.url(name)), copy)
+        copy_sealed(place, _require_own(manifest, name, place.url(name)), copy, transit=transit)
         return True
     return False
 

@@ -30,7 +30,9 @@ def pull(
     """Copy the final model of a run, or a checkpoint, from its output folder, or else from its storage; every byte is checked against its manifest."""
     from launcher.backend import pulling
     from launcher.cli.backends import full_name, local_backend
+    from launcher.cli.moving import shown
     from launcher.cli.output import emit_json, say
+    from runtime.checkpoint.transit import Transit
 
     if step is not None and weights:
         raise UserError(
@@ -41,7 +43,9 @@ def pull(
     if show_list:
         _show(record.run, pulling.available(record), as_json=as_json)
         return
-    pulled = pulling.pull(record, output if output is not None else Path(record.run), step=step, weights=weights)
+    transit = Transit()
+    with shown(transit, f"pulling {record.run}"):
+        pulled = pulling.pull(record, output if output is not None else Path(record.run), step=step, weights=weights, transit=transit)
     if as_json:
         emit_json(
             "pull",

@@ -222,6 +222,10 @@ def _event_line(event: Event, step: object) -> str | None:
             return f"step {step} was not pushed to the Hub: {event.get('message')}"
         case "store_failing":
             return f"the store fails and is asked again: {event.get('message')}"
+        case "store_keeps":
+            return f"checkpoints that are not to be kept stay in the store: {event.get('message')}"
+        case "store_deletes":
+            return "what is not to be kept could be deleted from the store"
         case "upload_failed":
             return f"{f'step {step}' if isinstance(step, int) else event.get('path')} was not stored: {event.get('message')}"
         case "fenced":

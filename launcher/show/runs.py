@@ -48,6 +48,7 @@ def describe(status: RunStatus, *, now: float) -> str:
         ("sweep", f"{record.sweep}: {_values_words(record)}" if record.sweep is not None else ""),
         ("output", record.output_dir if record.backend == "local" else ""),
         ("storage", record.storage or ""),
+        *(("", f"it does not do what it is asked: {said}") for said in progress.trouble.values() if record.state in ACTIVE),
         ("began", f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(record.created))}, {duration(now - record.created)} ago"),
         ("progress", progress_words(status)),
         ("loss", _loss_words(status)),

@@ -25,6 +25,8 @@ class Progress:
     resumed_from: list[int] = field(default_factory=list)
     final_loss: float | None = None
     failure: str = ""
+    trouble: dict[str, str] = field(default_factory=dict)
+    """What the run's storage does not do at present, by the kind of event that told it."""
     _pace_from: tuple[int, float] | None = None
 
     def apply(self, event: Event) -> None:
@@ -33,6 +35,7 @@ class Progress:
         match event["kind"]:
             case "started":
                 self.stage, self.stage_done, self.stage_total, self._pace_from, self.failure = "starting", None, None, None, ""
+                self.trouble = {}
             case "stage":
                 self.stage = str(event.get("name", ""))
                 self.stage_done, self.stage_total = event.get("done"), event.get("total")
@@ -57,6 +60,12 @@ class Progress:
                 self.final_loss = float(final) if isinstance(final, int | float) else None
                 if isinstance(event.get("steps"), int):
                     self.step = event["steps"]
+            case "store_failing" | "store_keeps":
+                self.trouble[event["kind"]] = str(event.get("message", ""))
+            case "store_answers" | "uploaded":
+                self.trouble.pop("store_failing", None)
+            case "store_deletes":
+                self.trouble.pop("store_keeps", None)
             case "failed":
                 self.failure = str(event.get("message", ""))
             case _:
@@ -90,6 +99,7 @@ class Progress:
             "eval_loss": self.eval_losses[max(self.eval_losses)] if self.eval_losses else None,
             "eta_s": self.eta_s,
             "resumed_from": self.resumed_from,
+            "storage_trouble": list(self.trouble.values()),
         }
 
 

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ValidationError
 from launcher.state.usage import Usage
 from runtime.checkpoint.store import Store, get_bytes
 from runtime.checkpoint.stored import RunStore
-from runtime.config.problem import Problem, UserError
+from runtime.config.problem import UserError
 from runtime.events import Event
-from runtime.record import RunRecord
+from runtime.record import RunRecord, bad_record
 
 RECORD, USAGE, STOP, CONFIG, SUBMISSION = "run.json", "usage.json", "stop.json", "config.yml", "submission.json"
 EVENTS, LOG = "live/events", "live/log"
@@ -82,18 +82,13 @@ class StoredRun:
 
     def _read(self, name: str, kind: type[Model]) -> Model | None:
         try:
-            return kind.model_validate_json(get_bytes(self.place.store, self.place.key(name), limit=_SMALL))
+            content = get_bytes(self.place.store, self.place.key(name), limit=_SMALL)
         except FileNotFoundError:
             return None
+        try:
+            return kind.model_validate_json(content)
         except ValidationError as error:
-            raise UserError(
-                Problem(
-                    code="bad-record",
-                    message=f"this is not what a run keeps here: {error.errors()[0]['msg']}",
-                    place=self.place.url(name),
-                    fix="remove the object if the run is of no use",
-                )
-            ) from error
+            raise UserError(bad_record(content, error.errors()[0]["msg"], self.place.url(name))) from error
 
     def _write(self, name: str, content: BaseModel) -> None:
         self.place.store.put_bytes(self.place.key(name), content.model_dump_json(indent=1).encode() + b"\n")

@@ -12,23 +12,21 @@ from typing import Any
 
 import xxhash
 
+from runtime.checkpoint.azure_answer import answered
 from runtime.checkpoint.bandwidth import Bandwidth, Unlimited
 from runtime.checkpoint.body import Body
-from runtime.checkpoint.busy import unavailable
 from runtime.checkpoint.checksum import Digest
 from runtime.checkpoint.jitter import keep_random_state
 from runtime.checkpoint.objects import ObjectStore
 from runtime.checkpoint.parts import PART_BYTES, Parts, sum_file
-from runtime.checkpoint.refusal import missing_bucket, no_credentials, no_permission, package_missing, refused
+from runtime.checkpoint.refusal import no_credentials, package_missing, refused
 from runtime.checkpoint.retry import again
-from runtime.checkpoint.service import CONNECT_S, READ_S, Head, ReplacedError, ToldApart
+from runtime.checkpoint.service import CONNECT_S, READ_S, Head, ToldApart
 from runtime.config.problem import UserError
 from runtime.config.storage import Address
 
-_POLL_S = 0.5
-_MENDABLE = frozenset(
-    {"InvalidBlockList", "INVALID_BLOCK_LIST", "InvalidXmlDocument", "INVALID_XML_DOCUMENT", "Md5Mismatch", "MD5_MISMATCH"}
-)
+# How often a copy that is not done at once is looked at, and after how long the file is sent instead, seconds.
+_POLL_S, _COPY_S = 0.5, 600.0
 
 
 class AzureStore(ObjectStore):
@@ -88,7 +86,7 @@ class _Azure(ToldApart):
 
     def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
         condition = {"etag": replaces, "match_condition": self._same} if replaces is not None else {}
-        with self._explained(name):
+        with self._explained(name, replacing=replaces is not None):
             self._container.get_blob_client(name).upload_blob(content, overwrite=not create, **condition)
 
     def send(self, name: str, source: Path, parts: Parts, *, checksums: bool) -> tuple[Digest, str | None]:
@@ -129,10 +127,15 @@ class _Azure(ToldApart):
         blob, source = self._container.get_blob_client(name), self._container.get_blob_client(origin.name)
         with self._explained(name, reading=True):
             # The address of the source holds the token, where one signs.
-            status = blob.start_copy_from_url(source.url, source_etag=origin.version, source_match_condition=self._same)["copy_status"]
-            while status == "pending":
+            begun = blob.start_copy_from_url(source.url, source_etag=origin.version, source_match_condition=self._same)
+            status, left = begun["copy_status"], int(_COPY_S / _POLL_S)
+            while status == "pending" and left:
                 time.sleep(_POLL_S)
-                status = blob.get_blob_properties().copy.status
+                status, left = blob.get_blob_properties().copy.status, left - 1
+            if status == "pending":
+                # Until then nothing else could be written there.
+                blob.abort_copy(begun["copy_id"])
+                raise refused(self.address, name, f"a copy within the account took more than {_COPY_S:.0f} seconds")
         if status != "success":
             raise ConnectionError(f"{self.address.url_of(name)}: the copy ended with {status!r}")
 
@@ -142,8 +145,8 @@ class _Azure(ToldApart):
     def list(self, prefix: str) -> Iterator[Head]:
         def page(token: str | None) -> tuple[list[Any], str | None]:
             with self._explained("", reading=True):
-                pages = self._container.list_blobs(name_starts_with=prefix or None).by_page(token)
-                return list(next(pages, ())), pages.continuation_token
+                pages = self._container.list_blobs(name_starts_with=prefix or None, include=["metadata"]).by_page(token)
+                return [found for found in next(pages, ()) if not _is_folder(found)], pages.continuation_token
 
         token: str | None = ""
         while token is not None:
@@ -167,36 +170,23 @@ class _Azure(ToldApart):
         return frozenset()
 
     @contextmanager
-    def _explained(self, name: str, *, reading: bool = False) -> Iterator[None]:
+    def _explained(self, name: str, *, reading: bool = False, replacing: bool = False) -> Iterator[None]:
         """The errors a Service raises, for those of Azure's library. Its messages may hold signed addresses and are not repeated."""
         from azure.core import exceptions
 
         try:
             yield
         except exceptions.HttpResponseError as error:
-            raise self._answer(error, name, reading=reading) from None
+            raise answered(error, self.address, name, reading=reading, replacing=replacing) from None
         except exceptions.AzureError as error:
             raise ConnectionError(f"{self.address.url_of(name)}: {type(error).__name__}") from None
         except ValueError as error:
             raise no_credentials(self.address, f"they have not the right form ({type(error).__name__})") from None
 
-    def _answer(self, error: Any, name: str, *, reading: bool) -> Exception:
-        code, status, url = str(getattr(error, "error_code", None) or ""), int(error.status_code or 0), self.address.url_of(name)
-        code = code.rpartition(".")[2]
-        if code in ("ContainerNotFound", "CONTAINER_NOT_FOUND") or (status == 404 and not name):
-            return missing_bucket(self.address)
-        if status == 404:
-            return FileNotFoundError(f"{url} is missing")
-        if status == 412 or code in ("BlobAlreadyExists", "BLOB_ALREADY_EXISTS"):
-            return ReplacedError(f"{url} was written by somebody else") if reading else FileExistsError(url)
-        if status == 401 or code in ("AuthenticationFailed", "AUTHENTICATION_FAILED", "InvalidAuthenticationInfo"):
-            return no_credentials(self.address, f"the store does not accept them ({code or status})")
-        if status == 403:
-            return no_permission(self.address, name, code or str(status))
-        # The blocks of a list may be gone by somebody else's doing, and a list may arrive damaged.
-        if status >= 500 or status in (0, 408, 409, 429) or code in _MENDABLE:
-            return unavailable(f"{url}: {status} {code}", getattr(error.response, "headers", None) or {})
-        return refused(self.address, name, f"{status} {code}")
+
+def _is_folder(found: Any) -> bool:
+    """Whether this is no object: accounts with a hierarchical namespace list their folders as well, marked so."""
+    return any(name.lower() == "hdi_isfolder" and value.lower() == "true" for name, value in (found.metadata or {}).items())
 
 
 def _head(found: Any) -> Head:

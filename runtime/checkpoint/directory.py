@@ -23,6 +23,7 @@ from runtime.checkpoint.owner import owner_of, work_name
 from runtime.checkpoint.patience import passes
 from runtime.checkpoint.staging import SILENT_S
 from runtime.checkpoint.store import Capabilities, Stat
+from runtime.checkpoint.transit import Arrived, nobody
 from runtime.checkpoint.tree import list_tree
 
 # Objects on their way in. Inside the root, so that they are on its disk and can be linked into place.
@@ -65,7 +66,7 @@ class DirectoryStore:
                 if partial.stat().st_size == digest.size:
                     return replace(digest, copied=True)
                 partial.unlink()
-            return copy_file(source, partial, sync=True, bandwidth=self._bandwidth)
+            return copy_file(source, partial, sync=True, passing=self._bandwidth.take)
 
     def put_bytes(self, key: str, content: bytes, *, create: bool = False, replaces: str | None = None) -> None:
         """As Store.put_bytes."""
@@ -76,12 +77,12 @@ class DirectoryStore:
         with self._incoming(key, create=create) as partial:
             write_durably(partial, content)
 
-    def get_file(self, key: str, target: Path) -> Digest:
+    def get_file(self, key: str, target: Path, *, arrived: Arrived = nobody) -> Digest:
         """As Store.get_file."""
         source = self._locate(key)
         with self._explained():
             source.open("rb").close()
-        return copy_file(source, target, sync=False)
+        return copy_file(source, target, sync=False, passing=arrived)
 
     def read(self, key: str) -> Iterator[bytes]:
         """As Store.read."""

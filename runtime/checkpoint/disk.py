@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runtime.checkpoint.bandwidth import Bandwidth
 from runtime.checkpoint.checksum import CHUNK_BYTES, Digest, Hasher
 from runtime.config.problem import ExitCode, Problem, UserError
 
@@ -28,16 +27,19 @@ def write_durably(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
-def copy_file(source: Path, target: Path, *, sync: bool, bandwidth: Bandwidth | None = None) -> Digest:
-    """Copy `source` to the new file `target`; returns size and checksum of what was read. With `sync` it is on the disk then. Raises OSError."""
+def copy_file(source: Path, target: Path, *, sync: bool, passing: Callable[[int], None] | None = None) -> Digest:
+    """Copy `source` to the new file `target`; returns size and checksum of what was read. With `sync` it is on the disk then.
+
+    `passing` is told the size of each piece before it is written. Raises OSError.
+    """
     hasher = Hasher()
     buffer = memoryview(bytearray(CHUNK_BYTES))
     with source.open("rb", buffering=0) as reader, target.open("xb", buffering=0) as writer:
         while count := reader.readinto(buffer):
             chunk = buffer[:count]
             hasher.update(chunk)
-            if bandwidth is not None:
-                bandwidth.take(count)
+            if passing is not None:
+                passing(count)
             while chunk:
                 chunk = chunk[writer.write(chunk) :]
         if sync:

@@ -10,6 +10,7 @@ from runtime.checkpoint.parts import Parts
 from runtime.checkpoint.retry import again
 from runtime.checkpoint.service import ReplacedError, Service
 from runtime.checkpoint.span import Write, span_bytes
+from runtime.checkpoint.transit import Arrived
 
 
 class Download:
@@ -23,10 +24,13 @@ class Download:
         self._head, self._first = begun
         self._service = service
 
-    def into(self, descriptor: int, parts: Parts) -> Digest:
-        """The digest of the object, which the empty open file `descriptor` holds now. Raises as Service.get, and OSError from the disk."""
+    def into(self, descriptor: int, parts: Parts, arrived: Arrived) -> Digest:
+        """The digest of the object, which the empty open file `descriptor` holds now; `arrived` is told of each piece.
+
+        Raises as Service.get, and OSError from the disk.
+        """
         size = self._head.size
-        return parts.place(descriptor, size, span_bytes(size, self._service.span_bytes), self._span)
+        return parts.place(descriptor, size, span_bytes(size, self._service.span_bytes), self._span, arrived)
 
     def contents(self, parts: Parts) -> Generator[bytes, None, None]:
         """The object in order, in chunks of bounded size. Raises as Service.get."""

@@ -30,6 +30,8 @@ class _Portion:
     step: int
     folder: Path | None
     """None where this machine has nothing to add to the step."""
+    missing: str = ""
+    """Why there is nothing to send although there should be."""
     sent: dict[str, int] = field(default_factory=dict)
 
 
@@ -82,9 +84,16 @@ class Follower:
 
     def submit(self, folder: Path | None, *, step: int) -> None:
         """Have the sealed portion `folder` of `step` sent when the head calls for it; None when there is nothing to send of this step. Returns at once."""
+        self._submit(_Portion(step=step, folder=None if folder is None else folder.absolute()))
+
+    def miss(self, step: int, message: str) -> None:
+        """As `submit`, of a portion that could not be sealed, so that the head does not wait for it; `message` says why."""
+        self._submit(_Portion(step=step, folder=None, missing=message))
+
+    def _submit(self, portion: _Portion) -> None:
         called = self._called()
         with self._changed:
-            self._waiting.append(_Portion(step=step, folder=None if folder is None else folder.absolute()))
+            self._waiting.append(portion)
             wanted = called.step if called is not None and called.number > self._answered else None
             recent = self._waiting[-_CALLABLE:]
             self._waiting = [portion for portion in self._waiting if portion in recent or portion.step == wanted]
@@ -157,6 +166,8 @@ class Follower:
 
     def _send(self, portion: _Portion, call: Call) -> Answer | None:
         """What to tell the head; None when it wants something else by now."""
+        if portion.missing:
+            return Answer(state="lost", message=portion.missing)
         if portion.folder is None:
             return Answer(state="sent")
         retrying = Retrying(

@@ -139,8 +139,7 @@ class _Hub(ToldApart):
     def send(self, name: str, source: Path, parts: Parts, *, checksums: bool) -> tuple[Digest, str | None]:
         from huggingface_hub import CommitOperationAdd
 
-        # The library sends, several parts at once, and takes no limit: a recipe with one is refused for this store.
-        del parts
+        # The library sends, several parts at once, and takes no limit: a recipe with one is refused for this store. What has left is told of afterwards.
         _utils().disable_progress_bars()
         digest, expected = self.sums(source, checksums=checksums)
         with self._commits.coming() as coming:
@@ -149,6 +148,7 @@ class _Hub(ToldApart):
                 # Known by its content: what an earlier call has sent is not sent again.
                 again(lambda: self._preupload(name, addition))
             coming.make(addition)
+        parts.bandwidth.take(digest.size)
         return digest, expected
 
     def sums(self, source: Path, *, checksums: bool) -> tuple[Digest, str | None]:

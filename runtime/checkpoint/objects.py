@@ -19,6 +19,7 @@ from runtime.checkpoint.refusal import is_plain_refusal
 from runtime.checkpoint.retry import ATTEMPTS, again
 from runtime.checkpoint.service import Head, ReplacedError, Service
 from runtime.checkpoint.store import Capabilities, Stat
+from runtime.checkpoint.transit import Arrived, nobody
 from runtime.config.problem import UserError
 
 # Objects of the probe. Below the store's prefix, so that it needs no other permission than the run does.
@@ -74,14 +75,14 @@ class ObjectStore:
             raise ValueError(f"{self.url()} cannot replace conditionally")
         again(lambda: self._service.put(name, content, create=create, replaces=replaces))
 
-    def get_file(self, key: str, target: Path) -> Digest:
+    def get_file(self, key: str, target: Path, *, arrived: Arrived = nobody) -> Digest:
         """As Store.get_file. Several spans are fetched at once, all of one version."""
         # Asked for before the file is made: a missing object leaves nothing behind.
         download = self._download(key, self._service.span_bytes)
         with target.open("x+b", buffering=0) as stream:
             for left in reversed(range(ATTEMPTS)):
                 try:
-                    return download.into(stream.fileno(), self._parts)
+                    return download.into(stream.fileno(), self._parts, arrived)
                 except ReplacedError:
                     if not left:
                         raise

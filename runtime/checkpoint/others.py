@@ -53,7 +53,7 @@ class Others:
         found: dict[int, Answer] = {}
         while True:
             for index in range(1, self._count):
-                answer = None if index in found else read_answer(self._board, call, index)
+                answer = None if index in found else self._answer(call, index)
                 if answer is not None and answer.state == "sent":
                     found[index] = answer
                 elif answer is not None:
@@ -74,6 +74,14 @@ class Others:
                 if all(self._board.read(left_key(index)) is not None for index in range(1, self._count)):
                     return
                 sleep(POLL_S)
+
+    def _answer(self, call: Call, index: int) -> Answer | None:
+        """What machine `index` says to the call; None while it may yet answer."""
+        answer = read_answer(self._board, call, index)
+        if answer is None and self._board.read(left_key(index)) is not None:
+            # Its last words came before it left.
+            return read_answer(self._board, call, index) or Answer(state="lost", message="it has ended")
+        return answer
 
     def _refuse(self, step: int, index: int, answer: Answer) -> None:
         who = f"machine {index + 1} of {self._count}"

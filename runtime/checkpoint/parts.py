@@ -14,6 +14,7 @@ from typing import TypeVar
 from runtime.checkpoint.bandwidth import Bandwidth
 from runtime.checkpoint.checksum import CHUNK_BYTES, LEAF_BYTES, Digest, Hasher
 from runtime.checkpoint.span import Span, Write
+from runtime.checkpoint.transit import Arrived
 
 Result = TypeVar("Result")
 
@@ -99,15 +100,15 @@ class Parts:
             for _ in under_way:
                 self._slots.release()
 
-    def place(self, descriptor: int, size: int, step: int, get: Callable[[int, int, Write], None]) -> Digest:
+    def place(self, descriptor: int, size: int, step: int, get: Callable[[int, int, Write], None], arrived: Arrived) -> Digest:
         """Writes the `size` bytes of an object into the open file `descriptor`, `step` bytes (whole leaves) at a time and several such spans at once.
 
-        Returns the digest of what was written. `get(offset, count, write)` gives what it fetches to `write(offset, piece)`.
-        Raises what it raised, OSError from the disk; nothing is under way any more then.
+        Returns the digest of what was written. `get(offset, count, write)` gives what it fetches to `write(offset, piece)`,
+        of which `arrived` is told. Raises what it raised, OSError from the disk; nothing is under way any more then.
         """
         if step % LEAF_BYTES:
             raise ValueError(f"spans of {step:,} bytes are no whole leaves")
-        spans = [Span(descriptor, offset, min(step, size - offset)) for offset in range(0, size, step)]
+        spans = [Span(descriptor, offset, min(step, size - offset), arrived) for offset in range(0, size, step)]
         under_way = [self._spans.submit(span.place, get) for span in spans[1:]]
         whole = Hasher()
         try:

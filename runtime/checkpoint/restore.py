@@ -12,6 +12,7 @@ from runtime.checkpoint.fetching import copy_sealed
 from runtime.checkpoint.layout import CHECKPOINTS, step_folder, step_of
 from runtime.checkpoint.manifest import DAMAGE, Manifest, read_manifest, verify
 from runtime.checkpoint.stored import RunStore, verify_stored
+from runtime.checkpoint.transit import Transit
 from runtime.config.problem import ExitCode, Problem, UserError
 
 Place = Path | RunStore
@@ -90,27 +91,28 @@ def restore_newest(
     near: Path | None = None,
     config_hash: str | None = None,
     on_mismatch: OnMismatch = "warn",
+    transit: Transit | None = None,
 ) -> Survey:
     """As `survey`, with the checkpoint brought to this machine: its `folder` is sealed, in `checkpoints` or in a local place.
 
-    What a store holds is read once, and verified while it is copied; files that a folder of that step below `near` has are copied from there. A copy that does not verify is walked back past like any broken checkpoint.
+    What a store holds is read once, and verified while it is copied; files that a folder of that step below `near` has are copied from there. `transit` is told of what moves. A copy that does not verify is walked back past like any broken checkpoint.
     """
 
     def bring(found: Found) -> Found:
         checked = _check_config(found, config_hash, on_mismatch)
         if checked.folder is None:
             here = None if near is None else near / step_folder(checked.step)
-            fetch(checked, checkpoints / step_folder(checked.step), near=here)
+            fetch(checked, checkpoints / step_folder(checked.step), near=here, transit=transit)
             return replace(checked, place=checkpoints, origin=_name(checked.place))
         return checked
 
     return _walk(places, lambda place: isinstance(place, Path), bring)
 
 
-def fetch(found: Found, into: Path, *, near: Path | None = None) -> Manifest:
+def fetch(found: Found, into: Path, *, near: Path | None = None, transit: Transit | None = None) -> Manifest:
     """The manifest of `into`, now a sealed local copy of `found`. As `copy_sealed`, without waiting for the disk: machines are paid for while they wait."""
     source = found.folder if found.folder is not None else found.place
-    return copy_sealed(source, found.manifest, into, near=near, sync=False)
+    return copy_sealed(source, found.manifest, into, near=near, sync=False, transit=transit)
 
 
 def _walk(places: Sequence[Place], deep: Callable[[Place], bool], accept: Callable[[Found], Found]) -> Survey:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from runtime.checkpoint.checksum import CHUNK_BYTES, LEAF_BYTES, Hasher
+from runtime.checkpoint.transit import Arrived
 
 Write = Callable[[int, bytes], None]
 """Takes a piece, and where in the object it belongs."""
@@ -23,8 +24,9 @@ def span_bytes(size: int, least: int) -> int:
 class Span:
     """A part of a file that is written as it arrives, and summed then, while it is in the processor's cache."""
 
-    def __init__(self, descriptor: int, start: int, count: int) -> None:
+    def __init__(self, descriptor: int, start: int, count: int, arrived: Arrived) -> None:
         self.hasher = Hasher()
+        self._arrived = arrived
         self._descriptor, self._start, self._count = descriptor, start, count
         self._in_order = True
 
@@ -43,6 +45,7 @@ class Span:
         while left:
             written = os.pwrite(self._descriptor, left, offset)
             left, offset = left[written:], offset + written
+        self._arrived(len(piece))
 
     def _sum_again(self) -> None:
         self.hasher, buffer = Hasher(), memoryview(bytearray(CHUNK_BYTES))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from runtime.checkpoint.checksum import THREADS, Digest, digest_stream
+from runtime.checkpoint.transit import Arrived, nobody
 from runtime.config.problem import ExitCode, Problem, UserError
 
 
@@ -70,8 +71,11 @@ class Store(Protocol):
         """
         ...
 
-    def get_file(self, key: str, target: Path) -> Digest:
-        """Copy `key` to the new file `target`; returns size and checksum of the bytes as they arrived. The disk's cache may hold it still."""
+    def get_file(self, key: str, target: Path, *, arrived: Arrived = nobody) -> Digest:
+        """Copy `key` to the new file `target`; returns size and checksum of the bytes as they arrived. The disk's cache may hold it still.
+
+        `arrived` is told of each piece; of what is begun again more than once.
+        """
         ...
 
     def read(self, key: str) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from runtime.checkpoint.layout import CHECKPOINTS, FINAL, MANIFEST, MERGED, WEIG
 from runtime.checkpoint.manifest import DAMAGE, MAX_MANIFEST_BYTES, Manifest, ManifestFile, difference, parse_manifest
 from runtime.checkpoint.patience import SHORT, Patience, patiently
 from runtime.checkpoint.store import Store, digest_object, get_bytes
+from runtime.checkpoint.transit import Transit
 from runtime.config.problem import Problem, UserError
 
 Result = TypeVar("Result")
@@ -28,6 +29,8 @@ class RunStore:
     run: str
     patience: Patience = field(default=SHORT, compare=False)
     """With the store when it is read: a training that waits unseen has more of it than a person."""
+    sent: Transit = field(default_factory=Transit, compare=False, repr=False)
+    """What has left for the store, where who opened it has that counted."""
 
     def key(self, relative: str) -> str:
         """The store's key of a path below the run."""

@@ -56,7 +56,7 @@ class Uploader:
     `word` is a part of the names of what this one sends that no other living process may have (`lasting_word`); a new one by default.
     With `others`, what is submitted may be one machine's portion of a checkpoint: it is sealed as a whole once all machines have sent theirs.
     `on_event` hears `uploaded {url, seconds, bytes, sent_bytes}`, `upload_retry {message, attempt, wait_s}`, `upload_dropped`, `upload_failed`,
-    `prune_failed {message, lasts}`, `lease_failed {message}` and `fenced {message}`, from the uploading thread or the submitting one.
+    `prune_failed {message, lasts}` and then `pruned`, `lease_failed {message}` and `fenced {message}`, from the uploading thread or the submitting one.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Uploader:
         self._looked = False
         # Dead attempts may have left something in the store, and so does what is given up half sent.
         self._untidy = True
+        self._prune_failed = False
         self._on_event = on_event
         self._wait = AtLeastAsked(wait_exponential(multiplier=0.5, max=60) + Jitter(1) if wait is None else wait)
         self._clock = clock
@@ -101,6 +102,11 @@ class Uploader:
         with self._changed:
             jobs = [*self._waiting, *([self._active] if self._active else [])]
             return frozenset(job.folder for job in jobs)
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes that have left for the store so far, as far as they are counted (`RunStore.sent`)."""
+        return self._place.sent.moved_bytes
 
     def submit(self, folder: Path, *, keep: Keep | None = None) -> None:
         """Have the sealed `folder` sealed in the store too; afterwards delete there what `keep` does not keep. Returns at once."""
@@ -143,6 +149,7 @@ class Uploader:
             try:
                 self._upload(job)
             except Exception as error:  # noqa: BLE001  an upload may fail in ways nobody foresaw; training may not fail with it
+                self._untidy = True
                 self._tell("upload_failed", job, message=f"{type(error).__name__}: {error}")
             with self._changed:
                 self._active = None
@@ -267,10 +274,18 @@ class Uploader:
                 prune_stored(self._place, job.keep, attempt=self._attempt, writer=self.writer, sealed=job.step, guard=self._guard)
                 self._place.store.drop_unfinished(self._place.key(""), self._is_left_over)
                 self._untidy = False
+                self._tell_pruned(job)
             except FencedError as error:
                 self._fence(job, error.problem)
             except (OSError, UserError) as error:
+                self._prune_failed = True
                 self._tell("prune_failed", job, message=str(error), lasts=isinstance(error, UserError))
+
+    def _tell_pruned(self, job: _Job) -> None:
+        """Deleting works as a rule; only that it works again is worth a word."""
+        if self._prune_failed:
+            self._prune_failed = False
+            self._tell("pruned", job)
 
     def _is_left_over(self, key: str) -> bool:
         """Whether an upload of `key` that never ended is of a dead attempt, or one that this process has given up."""

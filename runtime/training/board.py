@@ -50,13 +50,14 @@ class TcpBoard:
         return _told(lambda: self._store.get(key) if self._store.check([key]) else None)
 
 
-def open_board(rank: Rank, *, serves: bool) -> TcpBoard | None:
-    """The board of this run; None on processes that serve no disk. Every process must call it. Raises UserError, on all of them, when one cannot reach it."""
+def open_board(rank: Rank) -> TcpBoard:
+    """The board of this run. Every process must call it. Raises UserError, on all of them, when one cannot reach it."""
     host = os.environ.get("MASTER_ADDR", "127.0.0.1")
-    kept = TcpBoard(host) if rank.is_main else None
+    kept = rank.together((lambda: TcpBoard(host)) if rank.is_main else None)
     port = rank.share(None if kept is None else kept.port)
-    found = rank.together(lambda: TcpBoard(host, port) if serves and kept is None else None)
-    return kept or found
+    found = rank.together(lambda: kept or TcpBoard(host, port))
+    assert found is not None
+    return found
 
 
 def _told(ask: Callable[[], Result]) -> Result:

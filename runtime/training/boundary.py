@@ -37,7 +37,7 @@ def request_end(trainer: RunTrainer) -> None:
     """End training after this step and remember why, saving what the time left allows. Every process must call it."""
     session, control, step = trainer.session, trainer.control, trainer.state.global_step
     # What is being sealed is the newest there is; only then is it known what else there is time for.
-    session.saver.settle_together()
+    session.saver.sealed()
     notice = most_urgent(session.rank.gather(session.stop.why(session.notice_file)))
     session.stopped = notice
     left = notice.left_s(session.saver.now())

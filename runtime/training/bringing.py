@@ -8,11 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runtime.checkpoint.disk import explained, make_folder
 from runtime.checkpoint.fetching import copy_sealed, holds
 from runtime.checkpoint.layout import CHECKPOINTS, step_folder
 from runtime.checkpoint.manifest import DAMAGE, Manifest, is_sealed, read_manifest
+from runtime.checkpoint.owner import work_name
 from runtime.checkpoint.retention import discard
 from runtime.checkpoint.storing import LostError, NotUploadableError, seal_in_store
+from runtime.checkpoint.transit import Transit, told
+from runtime.checkpoint.tree import TRASH_PREFIX
 from runtime.config.problem import Problem, UserError
 
 if TYPE_CHECKING:
@@ -36,15 +40,17 @@ def bring_start(start: Start, job: Job, company: Company, store: RunStore | None
     if not company.disk.apart:
         return start
     if start.checkpoint is not None:
-        own, manifest = job.rank.share((start.checkpoint.parent == job.folder.checkpoints, _sealed(start.checkpoint)))
-        target = job.folder.checkpoint(start.step) if own else start.checkpoint
-        asked = company.serves and not job.rank.is_main
-        missing = asked and not (holds(target, manifest) if manifest is not None else (target / "trainer_state.json").is_file())
+        found = start.checkpoint
+        own, manifest = job.rank.led(lambda: (found.parent == job.folder.checkpoints, _sealed(found)))
+        target = job.folder.checkpoint(start.step) if own else found
+        missing = bool(job.rank.together((lambda: not _has(target, manifest)) if company.serves and not job.rank.is_main else None))
         if any(job.rank.gather(missing)):
             if manifest is None:
                 raise UserError(_not_everywhere(target))
-            stored = job.rank.together((lambda: _in_store(store, target, manifest, company)) if job.rank.is_main else None)
-            stored = job.rank.share(stored)
+            stored = job.rank.led(lambda: _in_store(store, target, manifest, company))
+            if not stored.same_content(manifest):
+                # The head's own one is of a life that went another way.
+                missing = bool(job.rank.together((lambda: not holds(target, stored)) if company.serves else None))
             job.rank.together((lambda: _fetch(store, stored, target, job)) if missing else None)
         start = replace(start, checkpoint=target)
     job.rank.together((lambda: _drop_portions(job)) if company.serves else None)
@@ -60,13 +66,13 @@ def bring_whole(step: int, job: Job, company: Company, store: RunStore | None, u
     rank, folder = job.rank, job.folder
     if not company.disk.apart:
         return bool(rank.share(rank.together((lambda: _bring_here(step, job, store)) if rank.is_main else None)))
-    stored: Manifest | None = rank.share(_stored(store, step) if rank.is_main else None)
+    stored: Manifest | None = rank.led(lambda: _stored(store, step))
     if stored is None:
         held = not company.serves or is_sealed(folder.portion(step))
         if not all(rank.gather(held)):
             return False
         _send_now(step, job, uploader)
-        stored = rank.share(_stored(store, step) if rank.is_main else None)
+        stored = rank.led(lambda: _stored(store, step))
     if stored is None:
         return False
     rank.together((lambda: _fetch(store, stored, folder.checkpoint(step), job)) if company.serves else None)
@@ -103,6 +109,10 @@ def _send_now(step: int, job: Job, uploader: Uploader | Follower | None) -> None
         uploader.flush(_BEST_WAIT_S)
 
 
+def _has(checkpoint: Path, manifest: Manifest | None) -> bool:
+    return holds(checkpoint, manifest) if manifest is not None else (checkpoint / "trainer_state.json").is_file()
+
+
 def _sealed(checkpoint: Path) -> Manifest | None:
     return read_manifest(checkpoint) if is_sealed(checkpoint) else None
 
@@ -114,12 +124,13 @@ def _stored(store: RunStore | None, step: int) -> Manifest | None:
 
 
 def _in_store(store: RunStore | None, checkpoint: Path, manifest: Manifest, company: Company) -> Manifest:
-    """The manifest in the store of the head's own sealed `checkpoint`, which is sent there when it has never been."""
+    """The manifest of that step in the store: of the head's own sealed `checkpoint`, which is sent there when it has never been, or of another one that
+    this very training has sealed there, from other machines."""
     assert store is not None
     name = f"{CHECKPOINTS}/{step_folder(manifest.step)}"
     with suppress(FileNotFoundError):
         stored = _ask(store, name)
-        if stored.same_content(manifest):
+        if stored.same_content(manifest) or _is_of_this_training(stored, manifest):
             return stored
     try:
         return store.patiently(
@@ -140,8 +151,36 @@ def _in_store(store: RunStore | None, checkpoint: Path, manifest: Manifest, comp
 
 def _fetch(store: RunStore | None, stored: Manifest, target: Path, job: Job) -> Manifest:
     assert store is not None
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return copy_sealed(store, stored, target, near=job.folder.portion(stored.step), sync=False)
+    with explained(target):
+        make_folder(target.parent)
+    before = _set_aside(target, stored) if target.parent == job.folder.checkpoints else None
+    try:
+        transit = Transit()
+        with told(transit, job.progress.say, "restoring"):
+            fetched = copy_sealed(store, stored, target, near=job.folder.portion(stored.step), sync=False, transit=transit)
+    except BaseException:
+        if before is not None:
+            before.rename(target)
+        raise
+    if before is not None:
+        discard(before)
+    return fetched
+
+
+def _set_aside(target: Path, stored: Manifest) -> Path | None:
+    """Where the checkpoint went that is in the way of `stored`: this disk has been away, and what it holds of that step is of an earlier life."""
+    try:
+        present = _sealed(target)
+    except UserError:
+        # Damaged: it makes way by itself.
+        return None
+    if present is None or present.same_content(stored) or not _is_of_this_training(present, stored):
+        return None
+    return target.rename(target.parent / work_name(TRASH_PREFIX))
+
+
+def _is_of_this_training(one: Manifest, other: Manifest) -> bool:
+    return (one.run, one.step, one.kind, one.config_hash) == (other.run, other.step, other.kind, other.config_hash)
 
 
 def _drop_portions(job: Job) -> None:

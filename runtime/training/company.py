@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+import os
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 from runtime.checkpoint.board import Board
+from runtime.checkpoint.disk import explained
 from runtime.checkpoint.staging import sweep_staging
 from runtime.checkpoint.word import lasting_word
-from runtime.config.problem import ExitCode, Problem, UserError
+from runtime.config.problem import Problem, UserError
 from runtime.training.board import open_board
 from runtime.training.disks import Disk, find_disk
-from runtime.training.folder import claimed
+from runtime.training.folder import RunFolder, claimed
 from runtime.training.job import Job
+from runtime.training.processes import WAIT_S, write_verdict
+from runtime.training.vigil import Machine, Vigil
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Company:
     """What all processes of a run agree on: the run's name and attempt and the names of what it sends, as its first process has them, and which disk is whose.
 
-    `board` is there where the machines have disks of their own, on the processes that serve one.
+    `board` is there where the machines have disks of their own.
     """
 
     disk: Disk
@@ -34,17 +38,6 @@ class Company:
     def writer(self) -> str:
         """What the names of the objects this run sends begin with."""
         return f"{self.attempt}-{self.word}"
-
-    def first_failure(self, failure: UserError) -> UserError:
-        """Why the run failed: what another machine told of before, else `failure`, which the others are told of."""
-        if self.board is None:
-            return failure
-        with suppress(ConnectionError):
-            for index in range(self.disk.count):
-                if index != self.disk.index and (said := self.board.read(_failed(index))) is not None:
-                    return _decoded(said)
-            self.board.post(_failed(self.disk.index), _encoded(failure))
-        return failure
 
 
 def meet(job: Job) -> Company:
@@ -64,26 +57,37 @@ def meet(job: Job) -> Company:
     _leave_out_copies(job)
     claim = claimed(folder, run=job.surroundings.run) if serves and not rank.is_main else nullcontext()
     rank.together(lambda: job.ends.enter_context(claim))
-    if serves:
-        for place in (folder.path, folder.checkpoints, folder.portions):
+    rank.together((lambda: _sweep(folder)) if serves else None)
+    word: str = rank.led(lambda: lasting_word(folder.path, attempt=attempt))
+    board = open_board(rank)
+    vigil = Vigil(
+        board,
+        index=rank.index,
+        count=rank.world_size,
+        machine=Machine(index=disk.index, count=disk.count, speaks=serves),
+        leave=lambda failure: _leave(job, failure),
+        say=job.progress.say,
+        patience_s=job.config.ddp_timeout or WAIT_S,
+    )
+    job.vigils.append(vigil)
+    return Company(disk=disk, serves=serves, run=run, attempt=attempt, word=word, board=board)
+
+
+def _sweep(folder: RunFolder) -> None:
+    for place in (folder.path, folder.checkpoints, folder.portions):
+        with explained(place):
             sweep_staging(place)
-    word: str = rank.share(lasting_word(folder.path, attempt=attempt) if rank.is_main else "")
-    company = Company(disk=disk, serves=serves, run=run, attempt=attempt, word=word, board=open_board(rank, serves=serves))
-    job.believes.append(company.first_failure)
-    return company
 
 
-def _failed(index: int) -> str:
-    return f"failed/{index}"
-
-
-def _encoded(failure: UserError) -> bytes:
-    return json.dumps({"code": int(failure.exit_code), "problems": [asdict(problem) for problem in failure.problems]}).encode()
-
-
-def _decoded(said: bytes) -> UserError:
-    raw = json.loads(said)
-    return UserError([Problem(**problem) for problem in raw["problems"]], exit_code=ExitCode(raw["code"]))
+def _leave(job: Job, failure: UserError) -> None:
+    """End this process, whose main thread waits for what does not come any more, once what is being sent has had its time."""
+    for finish in job.lasts:
+        finish()
+    if job.surroundings.verdict is not None:
+        write_verdict(job.surroundings.verdict, int(failure.exit_code), failure.problems)
+    else:
+        print(failure, file=sys.stderr, flush=True)  # noqa: T201 - there is no one else to say it
+    os._exit(int(failure.exit_code))
 
 
 def _no_storage(disk: Disk) -> Problem:

@@ -12,22 +12,66 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory"
 _DISK_FULL = ("os error 28", "os error 27", "os error 122", "no space left", "file too large", "disk quota exceeded")
 
 
-def explain(error: BaseException, *, output_dir: Path) -> UserError:
-    """`error` as a UserError with exit code 5, unless it is one already: out of memory, a full disk, or the error's own first line."""
+UNFORESEEN = "training-failed"
+"""The code of a failure that nobody has words for."""
+LOST = "machine-lost"
+"""The code of the problem that another machine of the run is gone without a word."""
+# How torch's back ends tell that the other side of a connection is not there, or says nothing.
+_ABSENCE = (
+    "connection closed by peer",
+    "connection reset",
+    "broken pipe",
+    "connection refused",
+    "connection was closed",
+    "gloo",
+    "nccl",
+    "timed out",
+)
+
+_FAILED = "training failed: "
+_OF_TORCH = tuple(_FAILED + name for name in ("RuntimeError", "DistBackendError", "DistNetworkError", "DistStoreError", "DistError"))
+
+
+def explain(error: BaseException, *, output_dir: Path | None = None) -> UserError:
+    """`error` as a UserError with exit code 5, unless it is one already: out of memory, a full disk, or the error's own first line. With `output_dir` its
+    disk is looked at too."""
     if isinstance(error, UserError):
         return error
     text = str(error).strip()
     if ran_out_of_memory(error):
         return UserError(_out_of_memory(text), exit_code=ExitCode.TRAINING_FAILED)
-    if any(sign in text.lower() for sign in _DISK_FULL) or looks_full(error, output_dir):
-        return disk_error(OSError(28, "No space left on device"), output_dir)
+    if any(sign in text.lower() for sign in _DISK_FULL) or (output_dir is not None and looks_full(error, output_dir)):
+        return disk_error(OSError(28, "No space left on device"), output_dir or Path.cwd())
     first = text.splitlines()[0] if text else ""
     name = type(error).__name__
     return UserError(
         Problem(
-            code="training-failed",
-            message=f"training failed: {name}: {first}" if first else f"training failed: {name}",
+            code=UNFORESEEN,
+            message=f"{_FAILED}{name}: {first}" if first else f"{_FAILED}{name}",
             fix="LAUNCHER_DEBUG=1 shows where",
+        ),
+        exit_code=ExitCode.TRAINING_FAILED,
+    )
+
+
+def may_be_absence(failure: UserError) -> bool:
+    """Whether this may be nothing but another process's end, as the one that waited for it meets it."""
+    return any(problem.code == UNFORESEEN for problem in failure.problems)
+
+
+def is_absence(failure: UserError) -> bool:
+    """Whether these are torch's words for a process that is not there."""
+    said = [problem.message for problem in failure.problems if problem.code == UNFORESEEN]
+    return any(text.startswith(_OF_TORCH) and any(sign in text.lower() for sign in _ABSENCE) for text in said)
+
+
+def lost(who: str, detail: str = "") -> UserError:
+    """That `who`, a machine of the run, is gone without a word."""
+    return UserError(
+        Problem(
+            code=LOST,
+            message=f"{who} is gone without a word" + (f" ({detail})" if detail else ""),
+            fix="the run goes on from its newest sealed checkpoint once all its machines are there again",
         ),
         exit_code=ExitCode.TRAINING_FAILED,
     )

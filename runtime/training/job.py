@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from runtime.config.beat import VARIABLE as PREEMPTION_H
-from runtime.config.problem import UserError
 from runtime.events import EventLog
 from runtime.training.folder import RunFolder
 from runtime.training.preemption.choice import ENDPOINT, VARIABLE
 from runtime.training.processes import Rank
 from runtime.training.progress import Progress
 from runtime.training.stop import StopRequest
+from runtime.training.vigil import Vigil
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +64,10 @@ class Job:
     stop: StopRequest
     ends: ExitStack = field(default_factory=ExitStack)
     """What is let go of when the training ends, in whatever way."""
-    believes: list[Callable[[UserError], UserError]] = field(default_factory=list)
-    """Given why this process failed, each says why the run did: what failed here may be only another machine's absence."""
+    vigils: list[Vigil] = field(default_factory=list)
+    """Who tells the other machines of the run how this process ends, and hears of theirs; nobody where they share a disk, or there is one."""
+    lasts: list[Callable[[], object]] = field(default_factory=list)
+    """What has to be waited for, for a while, before this process may be ended from outside its main thread."""
 
     @property
     def run(self) -> str:

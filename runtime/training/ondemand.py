@@ -48,8 +48,7 @@ class OnDemand(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002 - the Trainer's signature
         """Once the checkpoint is sealed, the request is answered."""
-        if self._asked and self._session.rank.is_main:
-            self._session.saver.settle()
+        if self._asked and self._session.saver.sealed() and self._session.rank.is_main:
             with suppress(OSError):
                 self._trigger.unlink(missing_ok=True)
         self._asked = False

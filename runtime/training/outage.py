@@ -19,7 +19,8 @@ _FAILURES = frozenset({"upload_retry", "lease_failed"})
 
 class Outage:
     """What a run's store has been doing. Told of failures and successes from any thread; `say` gets a line, `emit` the events `store_failing {message}`
-    and `store_answers {seconds}`. That it lets nothing be deleted is said once: what it holds only grows. What it will never hold is said each time."""
+    and `store_answers {seconds}`, and when nothing can be deleted there any more, or can again, `store_keeps {message}` and `store_deletes`. What it
+    will never hold is said each time."""
 
     def __init__(
         self,
@@ -35,7 +36,7 @@ class Outage:
         self._clock = clock
         self._since: float | None = None
         self._told = False
-        self._told_full = False
+        self._keeps = False
         self._lock = threading.Lock()
 
     @property
@@ -56,10 +57,14 @@ class Outage:
                 self.failed(message, float(event.get("wait_s") or 0.0))
             case "uploaded":
                 self.over()
-            case "prune_failed" if event.get("lasts") and not self._told_full:
-                self._told_full = True
-                self._emit("store_failing", message=f"what it has too much of cannot be removed: {message}")
+            case "prune_failed" if event.get("lasts") and not self._keeps:
+                self._keeps = True
+                self._emit("store_keeps", message=message)
                 self._say(f"warning: checkpoints that are not to be kept stay in the store: {message}")
+            case "pruned" if self._keeps:
+                self._keeps = False
+                self._emit("store_deletes")
+                self._say("what is not to be kept could be deleted from the store")
             case "upload_failed":
                 self._say(f"warning: {event.get('path')} is not in the store: {message}")
             case "fenced":

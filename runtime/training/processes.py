@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.record import write_atomic
+from runtime.training.failure import LOST, explain
 from runtime.training.nodes import Nodes
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+WAIT_S = 1800.0
+"""How long processes wait for one another where `ddp_timeout` does not say."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -76,16 +79,22 @@ class Rank:
         return parts
 
     def together(self, work: Callable[[], Result] | None) -> Result | None:
-        """What `work` returns here; None where there is none to do. A UserError of any process is raised on all. Every process must call it."""
+        """What `work` returns here; None where there is none to do. What it raises on any process is raised on all: there as it is, elsewhere as the
+        UserError it comes to. Every process must call it, and no `work` may wait for a process that has failed in its own."""
         result: Result | None = None
-        failed: UserError | None = None
+        failed: Exception | None = None
         try:
             result = work() if work is not None else None
-        except UserError as error:
+        except Exception as error:  # noqa: BLE001 - it is raised below, once the others know of it
             failed = error
-        for other in self.gather(failed):
+        for index, other in enumerate(self.gather(None if failed is None else explain(failed))):
             if other is not None:
-                raise other
+                raise failed if failed is not None and index == self.index else other
+        return result
+
+    def led(self, work: Callable[[], Result]) -> Result:
+        """What `work` returns on the main process, which alone does it, on every process. Raises as `together`. Every process must call it."""
+        result: Result = self.share(self.together(work if self.is_main else None))
         return result
 
     def reduce(self, tensor: torch.Tensor, how: str) -> torch.Tensor:
@@ -139,7 +148,10 @@ def run_processes(count: int, arguments: Sequence[str], *, verdict: Path, grace_
         signal.signal(number, pass_on)
     status = child.wait()
     said = read_verdict(verdict)
-    if said is not None:
+    if said is not None and any(problem.code == LOST for problem in said[1]):
+        # No failure of the training: whoever supervises it is to begin again.
+        print(*said[1], sep="\n", file=sys.stderr, flush=True)  # noqa: T201 - there is no one else to say it
+    elif said is not None:
         code, problems = said
         if problems:
             raise UserError(problems, exit_code=ExitCode(code))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +12,12 @@ from typing import Any
 from runtime.checkpoint.layout import WEIGHTS, step_of
 from runtime.checkpoint.manifest import is_sealed, read_manifest, verify
 from runtime.checkpoint.restore import Place, restore_newest
+from runtime.checkpoint.transit import Transit, told
 from runtime.config.problem import Problem, UserError
 from runtime.training.folder import RunFolder
+
+
+def _say_nothing(text: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +31,16 @@ class Start:
     warnings: tuple[str, ...] = ()
 
 
-def find_start(config: Any, folder: RunFolder, *, supervised: bool, stores: Sequence[Place] = (), config_hash: str) -> Start:
-    """Where to go on from.
+def find_start(
+    config: Any,
+    folder: RunFolder,
+    *,
+    supervised: bool,
+    stores: Sequence[Place] = (),
+    config_hash: str,
+    say: Callable[[str], None] = _say_nothing,
+) -> Start:
+    """Where to go on from; `say` hears how far a checkpoint has come that is brought here.
 
     A supervised run, or one with `auto_resume_from_checkpoints`, takes its newest sealed checkpoint, in its own folder or brought from `stores`. Without
     one, and without that wish, `resume_from_checkpoint` decides. Raises UserError when the named checkpoint is not usable, or when a fresh start would
@@ -36,7 +48,11 @@ def find_start(config: Any, folder: RunFolder, *, supervised: bool, stores: Sequ
     """
     named = config.resume_from_checkpoint
     if supervised or config.auto_resume_from_checkpoints:
-        survey = restore_newest([folder.checkpoints, *stores], folder.checkpoints, near=folder.portions, config_hash=config_hash)
+        transit = Transit()
+        with told(transit, say, "restoring"):
+            survey = restore_newest(
+                [folder.checkpoints, *stores], folder.checkpoints, near=folder.portions, config_hash=config_hash, transit=transit
+            )
         skipped = tuple(problem.message for problem in survey.skipped)
         if survey.found is not None:
             found = survey.found
@@ -69,7 +85,9 @@ def _newer_weights(folder: RunFolder, stores: Sequence[Place], step: int) -> tup
     newest, where = step, ""
     for place in (folder.weights, *stores):
         with suppress(FileNotFoundError, UserError):
-            manifest = read_manifest(place) if isinstance(place, Path) else place.patiently(partial(place.manifest, WEIGHTS), place.url(WEIGHTS))
+            manifest = (
+                read_manifest(place) if isinstance(place, Path) else place.patiently(partial(place.manifest, WEIGHTS), place.url(WEIGHTS))
+            )
             if manifest.kind == "weights" and manifest.step > newest:
                 newest, where = manifest.step, str(place) if isinstance(place, Path) else place.url(WEIGHTS)
     if not where:

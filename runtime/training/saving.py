@@ -98,7 +98,7 @@ class Saver:
     def save(self, step: int, write: Write, *, keep: int | None = None, sends: bool = True, bears: bool = False) -> None:
         """Put the checkpoint of `step` together with `write`, and have it sealed while training goes on; every process must call it. `keep` is a step
         that retention spares; without `sends` it is not sent to the store. With `bears`, a full disk costs the checkpoint and not the training, twice in
-        a row; `write` must not wait for other processes then.
+        a row. What one process cannot write ends or costs the same on all; `write` must not wait for one that has failed in it.
 
         Raises UserError when the disk refuses, also for the checkpoint before, which is sealed by then; earlier ones are untouched. And when another
         process has taken this run over in the store.
@@ -106,19 +106,20 @@ class Saver:
         started = time.monotonic()
         self._emit("stage", step, name="seal")
         if not bears:
-            self._together(self._settle_ours)
+            self._rank.together(self._settle_ours)
             self._begin(step, write, started, keep=keep, sends=sends)
+            self._began = True
             return
         if self._missed.bear(lambda: self._rank.together(self._settle_ours)) and self._began:
             self._missed.over()
-        self._began = self._missed.bear(lambda: self._begin(step, write, started, keep=keep, sends=sends, together=True))
+        self._began = self._missed.bear(lambda: self._begin(step, write, started, keep=keep, sends=sends))
 
-    def _begin(self, step: int, write: Write, started: float, *, keep: int | None, sends: bool, together: bool = False) -> None:
-        """Have the checkpoint written, and then sealed beside the training. `together`: what one process cannot write is raised on all."""
+    def _begin(self, step: int, write: Write, started: float, *, keep: int | None, sends: bool) -> None:
+        """Have the checkpoint written, and then sealed beside the training."""
         with ExitStack() as stack:
             parent = self._folder.portions if self._disk.apart else self._folder.checkpoints
-            staging = stack.enter_context(self._staged(parent, together=together or self._disk.apart))
-            self._write(staging, write, together=together)
+            staging = stack.enter_context(self._staged(parent))
+            self._write(staging, write)
             self.blocking_s = time.monotonic() - started
             if self._disk.is_served_by(self._rank):
                 held = stack.pop_all()
@@ -128,24 +129,22 @@ class Saver:
                 else:
                     self._sealing.start(lambda: self._seal_checkpoint(held, staging, step, kept, started=started, sends=sends))
 
+    def sealed(self) -> bool:
+        """Whether the last checkpoint is sealed, after waiting until that is known; every process must call it. A full disk is borne as by `save`."""
+        self._began = self._missed.bear(lambda: self._rank.together(self.settle)) and self._began
+        return self._began
+
     def settle(self) -> None:
         """Wait until the last checkpoint is sealed by this process. Raises UserError when that failed."""
         self._sealing.settle()
 
     def settle_together(self) -> None:
-        """As `settle`, and what failed on one machine is raised on all. Every process must call it."""
-        self._together(self.settle)
+        """As `settle`, and what failed on one process is raised on all. Every process must call it."""
+        self._rank.together(self.settle)
 
     def _settle_ours(self) -> None:
         self.settle()
         _require_ours(self._uploader)
-
-    def _together(self, work: Callable[[], None]) -> None:
-        # On one disk one process alone works here, and who launched them ends the others with it.
-        if self._disk.apart:
-            self._rank.together(work)
-        else:
-            work()
 
     def _seal_checkpoint(self, held: ExitStack, staging: Path, step: int, kept: Keep, *, started: float, sends: bool) -> None:
         target, blocking_s = self._folder.checkpoint(step), self.blocking_s
@@ -174,9 +173,15 @@ class Saver:
         """Seal what this machine holds of the checkpoint; with the portions of the others it becomes one in the store."""
         assert self._uploader is not None
         target, blocking_s = self._folder.portion(step), self.blocking_s
-        with held:
-            # Where only the first process writes, others have nothing to add.
-            manifest = self._seal(staging, target, step=step, kind="portion") if list_tree(staging).files else None
+        try:
+            with held:
+                # Where only the first process writes, others have nothing to add.
+                manifest = self._seal(staging, target, step=step, kind="portion") if list_tree(staging).files else None
+        except UserError as error:
+            if isinstance(self._uploader, Follower):
+                # The head may be waiting for it.
+                self._uploader.miss(step, error.problems[0].message)
+            raise
         if manifest is not None:
             seconds = time.monotonic() - started
             self._last_bytes = manifest.total_bytes
@@ -217,7 +222,11 @@ class Saver:
     def _drop_weights(self, *, until: int) -> None:
         """Forget weights that the full checkpoint of step `until`, or the trained model, makes superfluous; those of a later step are the best there is."""
         weights = self._folder.weights
-        if weights.is_dir() and weights.absolute() not in self._in_use() and not (is_sealed(weights) and read_manifest(weights).step > until):
+        if (
+            weights.is_dir()
+            and weights.absolute() not in self._in_use()
+            and not (is_sealed(weights) and read_manifest(weights).step > until)
+        ):
             discard(weights)
 
     def _in_use(self) -> frozenset[Path]:
@@ -232,9 +241,7 @@ class Saver:
             self._write(staging, write)
             if self._disk.apart:
                 self._refuse_strays(staging, kind)
-            manifest = self._seal(staging, target, step=step, kind=kind) if self._rank.is_main else None
-        self._rank.barrier()
-        return manifest
+            return self._rank.together((lambda: self._seal(staging, target, step=step, kind=kind)) if self._rank.is_main else None)
 
     def _refuse_strays(self, staging: Path, kind: str) -> None:
         """Raise UserError, on all processes, when another machine than the first has written something of a model that is sealed on the first."""
@@ -252,12 +259,8 @@ class Saver:
                 exit_code=ExitCode.TRAINING_FAILED,
             )
 
-    def _write(self, staging: Path, write: Write, *, together: bool = False) -> None:
-        if together:
-            self._rank.together(lambda: self._write_own(staging, write))
-            return
-        self._write_own(staging, write)
-        self._rank.barrier()
+    def _write(self, staging: Path, write: Write) -> None:
+        self._rank.together(lambda: self._write_own(staging, write))
 
     def _write_own(self, staging: Path, write: Write) -> None:
         try:
@@ -265,8 +268,10 @@ class Saver:
                 write(staging)
             if self._rank.is_main:
                 (staging / "config.yml").write_text(self._config_text, encoding="utf-8")
-        except (OSError, RuntimeError) as error:
-            # Libraries tell of a full disk in words of their own.
+        except OSError as error:
+            raise disk_error(error, staging) from error
+        except Exception as error:
+            # Libraries tell of a full disk in words of their own, and safetensors in an exception of its own.
             said = explain(error, output_dir=staging)
             if said.problems[0].code == "disk-full":
                 raise said from error
@@ -289,34 +294,13 @@ class Saver:
         )
 
     @contextmanager
-    def _staged(self, parent: Path, *, together: bool | None = None) -> Iterator[Path]:
-        together = self._disk.apart if together is None else together
+    def _staged(self, parent: Path) -> Iterator[Path]:
+        """A folder to write into, for all processes that share this one's disk. Raises UserError, on all processes, when one disk refuses."""
         with ExitStack() as stack:
-            opened: Path | UserError | None = None
-            if self._disk.is_served_by(self._rank):
-                try:
-                    opened = stack.enter_context(open_staging(parent))
-                except UserError as error:
-                    if not together:
-                        raise
-                    opened = error
-            staging = self._on_disk(opened, together=together)
-            try:
-                yield staging
-            except OSError as error:
-                raise disk_error(error, parent) from error
-
-    def _on_disk(self, opened: Path | UserError | None, *, together: bool) -> Path:
-        """What the process that serves this one's disk has opened. Every process must call it; `together`, raises on all of them what one could not."""
-        if not together:
-            shared: Path = self._rank.share(opened)
-            return shared
-        told = self._rank.gather(opened)
-        for one in told:
-            if isinstance(one, UserError):
-                raise one
-        own: Path = told[self._disk.first]
-        return own
+            serves = self._disk.is_served_by(self._rank)
+            opened = self._rank.together((lambda: stack.enter_context(open_staging(parent))) if serves else None)
+            own: Path = self._rank.gather(opened)[self._disk.first]
+            yield own
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from runtime.checkpoint.layout import PORTIONS, STORED
 from runtime.checkpoint.lease import TTL_S, Lease
 from runtime.checkpoint.others import Others
 from runtime.checkpoint.stored import RunStore
+from runtime.checkpoint.transit import Counted, Transit
 from runtime.checkpoint.upload import Uploader
 from runtime.checkpoint.word import lasting_word
 from runtime.config.problem import ExitCode, Problem, UserError
@@ -21,8 +22,9 @@ from runtime.record import write_atomic
 from runtime.training.company import Company
 from runtime.training.job import Job
 from runtime.training.outage import Outage
+from runtime.training.unsent import wait_sent
 
-# How long the end of a run waits for what is still being sent, seconds.
+# How long the end of a run waits for what is still being sent once nothing moves, seconds; and how long it does when it was stopped.
 FINAL_WAIT_S = 3600.0
 STOP_WAIT_S = 60.0
 
@@ -33,8 +35,9 @@ def open_run_store(config: Any, run: str) -> RunStore | None:
         return None
     from runtime.checkpoint.opening import open_store
 
-    limit = bandwidth(config.launch.upload_mb_per_s)
-    return RunStore(store=open_store(config.launch.storage, bandwidth=limit), run=run)
+    sent = Transit()
+    limit = Counted(bandwidth(config.launch.upload_mb_per_s), sent)
+    return RunStore(store=open_store(config.launch.storage, bandwidth=limit), run=run, sent=sent)
 
 
 def watched_store(job: Job, run: str) -> RunStore | None:
@@ -61,7 +64,7 @@ def reach_store(job: Job, company: Company) -> RunStore | None:
     Where every machine sends, raises UserError on all processes when one of them cannot use it.
     """
     if not company.disk.apart:
-        return watched_store(job, company.run) if job.rank.is_main else None
+        return job.rank.together((lambda: watched_store(job, company.run)) if job.rank.is_main else None)
 
     def reach() -> RunStore | None:
         store = watched_store(job, company.run)
@@ -81,13 +84,18 @@ def sending(job: Job, store: RunStore | None, company: Company) -> Iterator[Uplo
     # What the store honours, and whether it lets us write, is found out before hours of training depend on it.
     store.patiently(lambda: store.store.capabilities)
     uploader = _head(job, store, company) if job.rank.is_main else _follower(job, store, company)
+    finish = uploader.finish if isinstance(uploader, Follower) else uploader.flush
+    job.lasts.append(lambda: finish(STOP_WAIT_S))
     try:
         yield uploader
-    except BaseException:
-        if isinstance(uploader, Follower):
-            uploader.finish(STOP_WAIT_S)
-        else:
-            uploader.flush(STOP_WAIT_S)
+    except BaseException as error:
+        if isinstance(error, UserError):
+            # The others need not wait for this one meanwhile, and have time for what they send as well.
+            for vigil in job.vigils:
+                vigil.tell(error)
+        if uploader.protected:
+            job.progress.say(f"giving what is unsent up to {STOP_WAIT_S:.0f} s")
+        finish(STOP_WAIT_S)
         raise
     finally:
         uploader.close()
@@ -134,18 +142,20 @@ def _look_s(store: RunStore) -> float:
     return 20.0 if store.store.capabilities.commits else 1.0
 
 
-def await_sent(job: Job, uploader: Uploader | Follower | None, *, patience_s: float) -> bool:
-    """Whether everything submitted is in the store, waiting at most `patience_s` seconds for it."""
+def await_sent(job: Job, uploader: Uploader | Follower | None, *, patience_s: float, while_moving: bool = False) -> bool:
+    """Whether everything submitted is in the store, waiting for it as `wait_sent`."""
     if uploader is None:
         return True
     if uploader.protected:
         job.progress.say("waiting for the upload to end")
-    return uploader.flush(patience_s)
+    if isinstance(uploader, Follower):
+        return uploader.flush(patience_s)
+    return wait_sent(uploader, patience_s=patience_s, say=job.progress.say, while_moving=while_moving)
 
 
 def require_sent(job: Job, uploader: Uploader | Follower | None) -> None:
     """Nothing, once the final model is in the store. Raises UserError (exit 7) when the store does not take it."""
-    if await_sent(job, uploader, patience_s=FINAL_WAIT_S) or isinstance(uploader, Follower):
+    if await_sent(job, uploader, patience_s=FINAL_WAIT_S, while_moving=True) or isinstance(uploader, Follower):
         # What a follower could not send, the head misses and says.
         return
     assert uploader is not None

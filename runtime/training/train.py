@@ -5,17 +5,18 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.checkpoint.disk import explained
 from runtime.checkpoint.staging import sweep_staging
 from runtime.config.beat import preemption_hours
 from runtime.config.load import config_hash, dump_yaml
 from runtime.config.problem import ExitCode, Problem, UserError
-from runtime.config.wishes import fsdp_option
+from runtime.config.wishes import fsdp_option, offloads
 from runtime.events import EventLog
 from runtime.model.network import go_offline_if_alone
 from runtime.plugins.hooks import hooks_of
@@ -27,7 +28,7 @@ from runtime.training.failure import explain
 from runtime.training.folder import RunFolder, claimed, write_config
 from runtime.training.job import Job, Surroundings
 from runtime.training.preemption.watching import watching
-from runtime.training.processes import Rank, read_verdict, write_verdict
+from runtime.training.processes import WAIT_S, Rank, read_verdict, write_verdict
 from runtime.training.progress import Progress, duration
 from runtime.training.pushes import await_copies, copying, open_repository, push_data, push_final
 from runtime.training.quiet import quiet_libraries
@@ -50,26 +51,43 @@ def train(config: Any, surroundings: Surroundings, stop: StopRequest) -> ExitCod
     """
     rank = Rank.from_environment(dict(os.environ))
     folder = RunFolder(path=Path(config.output_dir).expanduser())
+    progress = Progress(speaks=rank.is_main)
     with ExitStack() as stack:
-        if rank.is_main:
-            stack.enter_context(claimed(folder, run=surroundings.run))
+        try:
+            _meet(config, surroundings, rank, progress)
+            claim = claimed(folder, run=surroundings.run) if rank.is_main else nullcontext()
+            rank.together(lambda: stack.enter_context(claim))
+        except Exception as error:
+            failure = explain(error, output_dir=folder.path)
+            _tell_parent(surroundings, rank, failure.exit_code, failure.problems)
+            if failure is error or surroundings.debug:
+                raise
+            raise failure from error
         job = Job(
             config=config,
             surroundings=surroundings,
             rank=rank,
             folder=folder,
-            progress=Progress(speaks=rank.is_main),
+            progress=progress,
             events=EventLog(folder.events) if rank.is_main else None,
             stop=stop,
             ends=stack,
         )
         stack.callback(job.progress.end)
-        code, problems = _outcome(job)
-    if surroundings.verdict is not None and (rank.is_main or problems):
-        write_verdict(surroundings.verdict, int(code), problems)
+        try:
+            code, problems = _outcome(job)
+            _tell_parent(surroundings, rank, code, problems)
+        finally:
+            for vigil in job.vigils:
+                vigil.end()
     if problems:
         raise UserError(problems, exit_code=code)
     return code
+
+
+def _tell_parent(surroundings: Surroundings, rank: Rank, code: ExitCode, problems: Sequence[Problem]) -> None:
+    if surroundings.verdict is not None and (rank.local == 0 or problems):
+        write_verdict(surroundings.verdict, int(code), problems)
 
 
 def _outcome(job: Job) -> tuple[ExitCode, tuple[Problem, ...]]:
@@ -79,8 +97,11 @@ def _outcome(job: Job) -> tuple[ExitCode, tuple[Problem, ...]]:
     try:
         with watching(job), serving_metrics(job):
             code = _train(job)
+            for vigil in job.vigils:
+                vigil.check()
             return (_benchmark(job) if code == ExitCode.OK else code), ()
     except StopNow:
+        _tell_others(job, UserError((), exit_code=ExitCode.INTERRUPTED))
         if job.stop.notice is not None and job.stop.notice.kind == "preempt":
             left = job.stop.notice.left_s(time.time())
             job.emit("preempted", deadline_s=None if left is None else round(left, 3), reason=job.stop.notice.reason, saves="keep")
@@ -88,14 +109,22 @@ def _outcome(job: Job) -> tuple[ExitCode, tuple[Problem, ...]]:
         job.emit("stopped")
         return ExitCode.INTERRUPTED, ()
     except Exception as error:
+        failure = _tell_others(job, _first_failure(job) or explain(error, output_dir=job.folder.path))
         if job.surroundings.debug and not isinstance(error, UserError):
             raise
-        failure = _first_failure(job) or explain(error, output_dir=job.folder.path)
-        for believed in job.believes:
-            failure = believed(failure)
         with suppress(OSError):
-            job.emit("failed", message="; ".join(_sentence(problem) for problem in failure.problems), fix=failure.problems[0].fix)
+            if failure.problems:
+                job.emit("failed", message="; ".join(_sentence(problem) for problem in failure.problems), fix=failure.problems[0].fix)
+            else:
+                job.emit("stopped")
         return failure.exit_code, failure.problems
+
+
+def _tell_others(job: Job, failure: UserError) -> UserError:
+    """Why the run ends, which another machine may have told of before this process met the consequences."""
+    for vigil in job.vigils:
+        failure = vigil.tell(failure)
+    return failure
 
 
 def _sentence(problem: Problem) -> str:
@@ -111,9 +140,8 @@ def _first_failure(job: Job) -> UserError | None:
 def _train(job: Job) -> ExitCode:
     began = time.monotonic()
     config, rank, folder = job.config, job.rank, job.folder
-    if go_offline_if_alone(config):
-        job.progress.say("the Hugging Face Hub cannot be reached: only what is in its cache here is used")
-    quiet_libraries(debug=job.surroundings.debug)
+    if rank.world_size == 1:
+        _ready_libraries(config, job.surroundings, job.progress)
     import torch
 
     from runtime.model.liger import require_liger
@@ -135,42 +163,45 @@ def _train(job: Job) -> ExitCode:
     machine = this_machine(rank)
     job.emit("machine", gpu=machine.gpu, processes=rank.world_size, cores=_cores())
     # Everything that cannot work here is said at once, before the data are prepared.
-    together(
-        lambda: [job.progress.say(line) for line in fit_for(config, machine)],
-        lambda: require_package(config, cuda=cuda),
-        lambda: require_liger(config, cuda=cuda),
-        lambda: require_swanlab(config, environment=os.environ, home=Path.home()),
-        lambda: loss_of(config),
-        lambda: sharding_of(config, world_size=rank.world_size),
-        lambda: refuse_unready(config, main=rank.is_main),
+    rank.together(
+        lambda: together(
+            lambda: [job.progress.say(line) for line in fit_for(config, machine)],
+            lambda: require_package(config, cuda=cuda),
+            lambda: require_liger(config, cuda=cuda),
+            lambda: require_swanlab(config, environment=os.environ, home=Path.home()),
+            lambda: loss_of(config),
+            lambda: sharding_of(config, world_size=rank.world_size),
+            lambda: refuse_unready(config, main=rank.is_main),
+        )
     )
-    repository = open_repository(job)
+    repository = rank.together(lambda: open_repository(job))
     os.environ.update(tracker_environment(config))
     sharding = sharding_of(config, world_size=rank.world_size)
     if sharding is None and not cuda and fsdp_option(config) is not None:
         # On a GPU the rules about machines say so.
         job.progress.say("one process has nobody to share its training state with: it trains without FSDP")
-    _join(rank, cuda=cuda, timeout_s=config.ddp_timeout or 1800, host=sharding is not None and sharding.offloaded)
     company = meet(job)
-    if rank.is_main:
-        write_config(folder, dump_yaml(config))
-        sweep_staging(folder.path)
-        sweep_staging(folder.checkpoints)
+    rank.together((lambda: _begin_folder(job)) if rank.is_main else None)
 
     from runtime.model.tokenizer import load_tokenizer
 
     job.emit("stage", name="data")
-    tokenizer = load_tokenizer(config)
+    tokenizer = rank.together(lambda: load_tokenizer(config))
     prepared = _prepare(job, tokenizer)
     evaluates = prepared.validation is not None and len(prepared.validation) > 0
     timed_saves = preemption_hours(config, job.surroundings.notices) is not None
 
     hashed = config_hash(config)
     store = reach_store(job, company)
-    start: Start = rank.share(
-        find_start(config, folder, supervised=job.surroundings.run is not None, stores=[store] if store else [], config_hash=hashed)
-        if rank.is_main
-        else None
+    start: Start = rank.led(
+        lambda: find_start(
+            config,
+            folder,
+            supervised=job.surroundings.run is not None,
+            stores=[store] if store else [],
+            config_hash=hashed,
+            say=job.progress.say,
+        )
     )
     start = bring_start(start, job, company, store)
     rows = len(prepared.train)
@@ -357,18 +388,30 @@ def _prepare(job: Job, tokenizer: Any) -> Prepared:
 
 
 def _main_first(rank: Rank, work: Callable[[], Any]) -> Any:
-    if rank.is_main:
-        result = work()
-        rank.barrier()
-        return result
-    rank.barrier()
-    return work()
+    first = rank.together(work if rank.is_main else None)
+    later = rank.together(None if rank.is_main else work)
+    return first if rank.is_main else later
 
 
-def _join(rank: Rank, *, cuda: bool, timeout_s: float, host: bool) -> None:
-    """Meet the other processes of the run, if there are any; `host`: they also exchange what lies in host memory."""
+def _begin_folder(job: Job) -> None:
+    with explained(job.folder.path):
+        write_config(job.folder, dump_yaml(job.config))
+        sweep_staging(job.folder.path)
+        sweep_staging(job.folder.checkpoints)
+
+
+def _ready_libraries(config: Any, surroundings: Surroundings, progress: Progress) -> None:
+    """What has to be settled before the training libraries are imported."""
+    if go_offline_if_alone(config):
+        progress.say("the Hugging Face Hub cannot be reached: only what is in its cache here is used")
+    quiet_libraries(debug=surroundings.debug)
+
+
+def _meet(config: Any, surroundings: Surroundings, rank: Rank, progress: Progress) -> None:
+    """Meet the other processes of the run, if there are any, before anything can fail on one of them alone."""
     if rank.world_size == 1:
         return
+    _ready_libraries(config, surroundings, progress)
     from datetime import timedelta
 
     import torch
@@ -377,6 +420,10 @@ def _join(rank: Rank, *, cuda: bool, timeout_s: float, host: bool) -> None:
     if dist.is_initialized():
         # Whoever called has met them already.
         return
+    cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(rank.local)
-    dist.init_process_group(("cpu:gloo,cuda:nccl" if host else "nccl") if cuda else "gloo", timeout=timedelta(seconds=timeout_s))
+    # Shards that wait in host memory are exchanged there too.
+    on_host = fsdp_option(config) is not None and offloads(config)
+    wait_s = config.ddp_timeout or WAIT_S
+    dist.init_process_group(("cpu:gloo,cuda:nccl" if on_host else "nccl") if cuda else "gloo", timeout=timedelta(seconds=wait_s))

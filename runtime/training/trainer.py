@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -260,19 +260,17 @@ class RunTrainer(ShardingTrainer):
         else:
             sends = session.ending is None or session.ending.sends
             keep = self.state.best_global_step if session.load_best else None
-            # What is written last is needed; and sharded states are gathered while they are written, which one process cannot leave alone.
-            bears = session.ending is None and session.sharding is None and not self.control.should_training_stop
+            # What is written last is needed.
+            bears = session.ending is None and not self.control.should_training_stop
             session.saver.save(step, self._write_checkpoint, keep=keep, sends=sends, bears=bears)
         resume_clock()
 
     def _write_checkpoint(self, folder: Path) -> None:
-        self._checkpointing = True
-        try:
-            self.save_model(str(folder), _internal_call=True)
-        finally:
-            self._checkpointing = False
+        # Shards are gathered while they are written: who has failed may not leave the others alone with the next ones.
+        in_turn = self.session.rank.together if self.session.sharding is not None else _at_once
+        in_turn(lambda: self._write_model(folder))
         if not self.args.save_only_model:
-            self._save_optimizer_and_scheduler(str(folder))
+            in_turn(lambda: self._save_optimizer_and_scheduler(str(folder)))
             self._save_scaler(str(folder))
             self._save_rng_state(str(folder))
         if self.args.should_save:
@@ -281,6 +279,13 @@ class RunTrainer(ShardingTrainer):
             for keep in self.session.keeps:
                 keep(folder)
             (folder / SESSION).write_text(json.dumps(self.session.dump()), encoding="utf-8")
+
+    def _write_model(self, folder: Path) -> None:
+        self._checkpointing = True
+        try:
+            self.save_model(str(folder), _internal_call=True)
+        finally:
+            self._checkpointing = False
 
     def _write_weights(self, folder: Path) -> None:
         # The run ends here, so nothing has to be able to go on from the weights that are shown.
@@ -375,6 +380,10 @@ def peak_memory_gib() -> float:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def _at_once(work: Callable[[], None]) -> None:
+    work()
 
 
 @contextmanager

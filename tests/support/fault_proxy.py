@@ -161,6 +161,7 @@ REFUSALS: dict[Dialect, dict[str, Fault]] = {
         "credentials": answers(401, "InvalidAuthenticationInfo"),
         "no-permission": answers(403, "AuthorizationPermissionMismatch"),
         "missing-bucket": answers(404, "ContainerNotFound"),
+        "clock": answers(403, "AuthenticationFailed", headers=(("Date", "Mon, 01 Jan 2001 00:00:00 GMT"),)),
     },
 }
 """What needs the user, by the code of the problem that it becomes."""
@@ -233,6 +234,8 @@ class FaultProxy:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Else each body waits until its head has been heard of.
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 proxy._serve(self)

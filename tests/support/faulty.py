@@ -15,6 +15,7 @@ from runtime.checkpoint.checksum import Digest, digest_bytes, digest_file
 from runtime.checkpoint.directory import DirectoryStore
 from runtime.checkpoint.disk import disk_error
 from runtime.checkpoint.store import Capabilities, Stat
+from runtime.checkpoint.transit import Arrived, nobody
 
 
 class FaultyStore:
@@ -55,9 +56,9 @@ class FaultyStore:
         self._inner.put_bytes(key, content, create=create, replaces=replaces)
         self._late(fault)
 
-    def get_file(self, key: str, target: Path) -> Digest:
+    def get_file(self, key: str, target: Path, *, arrived: Arrived = nobody) -> Digest:
         fault = self._draw("fail", "late", "slow", "byte", "missing")
-        digest = self._inner.get_file(key, target)
+        digest = self._inner.get_file(key, target, arrived=arrived)
         if fault == "byte":
             target.write_bytes(_spoilt(target.read_bytes()))
             return Digest(size=digest.size, checksum="xxh3_128:" + "0" * 32)

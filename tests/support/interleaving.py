@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from runtime.checkpoint.checksum import Digest, digest_bytes
 from runtime.checkpoint.store import Capabilities, Stat, Store
+from runtime.checkpoint.transit import Arrived, nobody
 
 Content = Mapping[str, bytes]
 Program = Callable[[Store], object]
@@ -84,9 +85,10 @@ class ScriptedStore:
         kind: Any = "create" if create else "put" if replaces is None else "replace"
         self._ask(Request(kind, key, content, replaces or ""))
 
-    def get_file(self, key: str, target: Path) -> Digest:
+    def get_file(self, key: str, target: Path, *, arrived: Arrived = nobody) -> Digest:
         content = self._ask(Request("get", key))
         target.write_bytes(content)
+        arrived(len(content))
         return digest_bytes(content)
 
     def read(self, key: str) -> Iterator[bytes]:

@@ -1,18 +1,23 @@
-"""Machines of one run, each with a folder, and so a disk, of its own: processes that meet as torchrun's would, without its agents."""
+"""Machines of one run, each with a folder, and so a disk, of its own: processes that meet as torchrun's would, without its agents or with them."""
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
+
+from runtime.checkpoint.manifest import read_manifest
+from runtime.events import read_events
 
 DEADLINE_S = 240.0
 # What a training imports, once for all processes.
@@ -34,17 +39,45 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-class Machines:
+class Folders:
+    """What the machines of a run leave on their disks."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = list(folders)
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.log_of(index) for index in range(len(self.folders)))
+
+    def log_of(self, index: int) -> str:
+        path = self.folders[index] / "log"
+        return path.read_text() if path.exists() else ""
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """What the head has told."""
+        return [event for event in read_events(self.folders[0] / "out" / "events.jsonl") if event["kind"] == kind]
+
+    def losses(self) -> dict[int, float]:
+        return {event["step"]: event["loss"] for event in self.events("loss")}
+
+    def weights(self) -> dict[str, str]:
+        """The checksums of the final model's weights."""
+        final = read_manifest(self.folders[0] / "out" / "final")
+        return {file.path: file.checksum for file in final.files if file.path.endswith(".safetensors")}
+
+
+class Machines(Folders):
     """The processes of one run, one on each of `folders`."""
 
     def __init__(self, folders: Sequence[Path], recipe: Path, *overrides: str, environment: Mapping[str, str] | None = None) -> None:
+        super().__init__(folders)
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_IMPORTS)
-        self.folders = list(folders)
         port = str(free_port())
         self.processes = []
         for index, folder in enumerate(folders):
-            folder.mkdir(parents=True, exist_ok=True)
             place = {"RANK": str(index), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "WORLD_SIZE": str(len(folders))}
             place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1", **(environment or {})}
             process = context.Process(target=_train, args=(str(folder), str(recipe), list(overrides), place), daemon=True)
@@ -76,20 +109,52 @@ class Machines:
         for process in doomed:
             process.join()
 
-    @property
-    def log(self) -> str:
-        return "\n".join((folder / "log").read_text() for folder in self.folders if (folder / "log").exists())
 
-    def events(self, kind: str) -> list[dict[str, Any]]:
-        """What the head has told."""
-        path = self.folders[0] / "out" / "events.jsonl"
-        if not path.exists():
-            return []
-        told = []
-        for line in path.read_text().splitlines():
-            with suppress(ValueError):
-                told.append(json.loads(line))
-        return [event for event in told if event["kind"] == kind]
+class Agents(Folders):
+    """`python -m runtime train` on each machine, which starts torchrun."""
+
+    def __init__(self, folders: Sequence[Path], recipe: Path, *overrides: str, environment: Mapping[str, str] | None = None) -> None:
+        super().__init__(folders)
+        head = f"127.0.0.1:{free_port()}"
+        self.started: list[subprocess.Popen[bytes]] = []
+        for index, folder in enumerate(folders):
+            place = {"LAUNCHER_NODES": str(len(folders)), "LAUNCHER_NODE_RANK": str(index), "LAUNCHER_HEAD": head, "OMP_NUM_THREADS": "1"}
+            command = [sys.executable, "-m", "runtime", "train", str(recipe), *(word for item in overrides for word in ("--set", item))]
+            with (folder / "log").open("a") as log:
+                self.started.append(
+                    subprocess.Popen(
+                        command,
+                        cwd=folder,
+                        env={**os.environ, **place, **(environment or {})},
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                    )
+                )
+
+    def wait(self, happened: Callable[[], bool]) -> None:
+        until = time.monotonic() + DEADLINE_S
+        while not happened():
+            assert time.monotonic() < until, self.log
+            assert any(agent.poll() is None for agent in self.started), self.log
+            time.sleep(0.02)
+
+    def end(self) -> list[int]:
+        """Exit statuses once all have ended."""
+        return [agent.wait(DEADLINE_S) for agent in self.started]
+
+    def kill(self, *indices: int) -> None:
+        """The power goes; torchrun's agent is a session of its own below what was started."""
+        doomed: list[psutil.Process] = []
+        for index in indices or range(len(self.started)):
+            with suppress(psutil.NoSuchProcess):
+                top = psutil.Process(self.started[index].pid)
+                doomed += [top, *top.children(recursive=True)]
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for process in doomed:
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+        psutil.wait_procs(doomed, timeout=30)
 
 
 def _train(folder: str, recipe: str, overrides: list[str], place: dict[str, str]) -> None:

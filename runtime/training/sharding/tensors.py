@@ -65,13 +65,23 @@ def wholes(
 def write(folder: Path, tensors: Mapping[str, torch.Tensor], rank: Rank, *, stem: str, all_write: bool) -> None:
     """Write `tensors` as safetensors files `<stem>-…` and their index. Every process calls it with the same names.
 
-    A process has one file's tensors in host memory at a time, and one whole tensor where it computes.
+    A process has one file's tensors in host memory at a time, and one whole tensor where it computes. One that cannot write its files raises what its disk
+    said at the end: until then the others need its shards.
     """
     writers = rank.world_size if all_write else 1
     sizes = {name: tensor.numel() * tensor.element_size() for name, tensor in tensors.items()}
     files = spread(sizes, stem=stem, writers=writers)
+    refused: Exception | None = None
     for start in range(0, len(files), writers):
-        _write_round(folder, files[start : start + writers], tensors, rank)
+        target, own = _round(files[start : start + writers], tensors, rank)
+        if target is None or refused is not None:
+            continue
+        try:
+            save_file(own, folder / target, metadata={"format": "pt"})
+        except Exception as error:  # noqa: BLE001 - it is raised below
+            refused = error
+    if refused is not None:
+        raise refused
     if rank.is_main:
         write_index(folder, files, stem=stem, total_bytes=sum(sizes.values()))
 
@@ -114,16 +124,15 @@ def own_part(tensor: DTensor) -> tuple[slice, ...]:
     return tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))
 
 
-def _write_round(folder: Path, files: tuple[File, ...], tensors: Mapping[str, torch.Tensor], rank: Rank) -> None:
-    """At most one file for each process: all take part in gathering, then all write at once."""
+def _round(files: tuple[File, ...], tensors: Mapping[str, torch.Tensor], rank: Rank) -> tuple[str | None, dict[str, torch.Tensor]]:
+    """The file that this process is to write of at most one for each, and what belongs into it: all take part in gathering, then all write at once."""
     own: dict[str, torch.Tensor] = {}
     target: str | None = None
     for file, name in _each(files):
         found = whole(tensors[name])
         if file.writer == rank.index:
             own[name], target = _host(found), file.name
-    if target is not None:
-        save_file(own, folder / target, metadata={"format": "pt"})
+    return target, own
 
 
 def _each(files: tuple[File, ...]) -> Iterator[tuple[File, str]]:

@@ -76,6 +76,17 @@ def test_what_is_damaged_here_comes_from_the_storage(record: RunRecord, tmp_path
     assert not (tmp_path / "other").exists()
 
 
+def test_of_a_run_on_rented_machines_nothing_is_looked_for_here(record: RunRecord, tmp_path: Path) -> None:
+    """Its output folder was on its machine; what this computer has under that name is another run's."""
+    sealed(Path(record.output_dir) / "final", 40, "final")
+    sealed(Path(record.output_dir) / "checkpoints" / "step-00000010", 10, "checkpoint").joinpath("model.safetensors").write_bytes(b"x")
+    rented = record.model_copy(update={"backend": "sky"})
+    with pytest.raises(UserError, match="no final model yet"):
+        pull(rented, tmp_path / "copy")
+    assert [one.source.startswith("file://") for one in available(rented)] == [True] * 3
+    assert pull(rented, tmp_path / "copy", step=10).source.startswith("file://")
+
+
 def test_a_merged_model_comes_with_the_final_one_and_what_lies_beside_them_does_not(record: RunRecord, tmp_path: Path) -> None:
     final = sealed(Path(record.output_dir) / "final", 40, "final")
     sealed(final / "merged", 40, "merged")

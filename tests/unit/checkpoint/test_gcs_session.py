@@ -140,6 +140,15 @@ def test_a_session_that_the_service_ends_midway_is_no_endless_loop(google: Any, 
     assert kept_files(tmp_path) == []
 
 
+def test_a_session_that_is_forgotten_once_it_is_complete_was_complete(google: Any, server: Service, tmp_path: Path) -> None:
+    """Its last answer was lost. Who sends compares what is there."""
+    content = random.Random(1).randbytes(10 * STEP)
+    server.script = ["", "", "lost", "404"]
+    send(google, tmp_path / "source", content)
+    assert server.sessions == {"session-0": content}
+    assert kept_files(tmp_path) == []
+
+
 def test_an_answer_that_is_none_of_the_protocols_is_an_error() -> None:
     service = Service()
     service.script = ["418"]

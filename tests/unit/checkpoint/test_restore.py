@@ -202,6 +202,29 @@ def test_damage_in_the_store_is_walked_past(sealed: Any, tmp_path: Path, place: 
     assert [entry.name for entry in empty.iterdir()] == ["step-00000030"]
 
 
+@pytest.mark.parametrize("what", ["manifest.json", "adapter_model.safetensors"])
+def test_damage_on_the_way_here_is_no_reason_to_walk_past(
+    sealed: Any, tmp_path: Path, place: RunStore, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    for step in (10, 20):
+        seal_in_store(place, sealed(step, checkpoints=tmp_path / "gone"), writer="1-aaaa")
+    spoilt: list[str] = []
+    read = DirectoryStore.read
+
+    def once_spoilt(store: DirectoryStore, key: str) -> Any:
+        content = b"".join(read(store, key))
+        if key.endswith(what) and key not in spoilt:
+            spoilt.append(key)
+            content = content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]
+        return iter([content])
+
+    monkeypatch.setattr(DirectoryStore, "read", once_spoilt)
+    found = find_newest([place])
+    assert found is not None
+    assert (found.step, found.skipped) == (20, ())
+    assert len(spoilt) == 1
+
+
 def test_an_unfinished_upload_is_walked_past(sealed: Any, place: RunStore) -> None:
     for step in (30, 40):
         seal_in_store(place, sealed(step), writer="1-aaaa")

@@ -182,6 +182,24 @@ def test_a_manifest_that_is_read_wrong_once_costs_nothing(
     assert keys(place) == before
 
 
+def test_a_list_that_is_too_old_to_show_a_manifest_costs_nothing(sealed: Any, place: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step, writer in ((10, "1-aaaa"), (20, "1-aaaa"), (30, "2-bbbb")):
+        seal_in_store(place, sealed(step, files={"a": b"x"}), writer=writer)
+    before, shown = keys(place), DirectoryStore.list
+    with monkeypatch.context() as patch:
+        late = "run/checkpoints/step-00000020/manifest.json"
+        patch.setattr(DirectoryStore, "list", lambda store, prefix: (stat for stat in shown(store, prefix) if stat.key != late))
+        assert prune_stored(place, Keep(last=2), attempt=2, sealed=30) == ()
+    assert keys(place) == before
+
+
+def test_a_copy_under_another_steps_name_counts_for_nothing(sealed: Any, place: RunStore) -> None:
+    for step in (10, 20, 30):
+        seal_in_store(place, sealed(step, files={"a": b"x"}), writer="1-aaaa")
+    place.store.put_bytes("run/checkpoints/step-00000025/manifest.json", place.manifest("checkpoints/step-00000010").encode())
+    assert prune_stored(place, Keep(last=2), attempt=1, sealed=30) == (10,)
+
+
 def test_a_newer_one_that_only_looks_whole_never_costs_the_one_just_sealed(sealed: Any, place: RunStore, tmp_path: Path) -> None:
     for step in (40, 45, 50):
         seal_in_store(place, sealed(step, files={"a": b"good"}), writer="1-aaaa")

@@ -18,6 +18,7 @@ from runtime.checkpoint.retention import Keep, prune_stored
 from runtime.checkpoint.store import Capabilities, Stat
 from runtime.checkpoint.stored import RunStore, verify_stored
 from runtime.checkpoint.storing import LostError, NotUploadableError, seal_in_store
+from runtime.checkpoint.transit import Arrived, nobody
 
 FINAL_KEY = "run/checkpoints/step-00000040/manifest.json"
 
@@ -42,9 +43,9 @@ class Watched:
         self.before("put", key)
         self.inner.put_bytes(key, content, create=create, replaces=replaces)
 
-    def get_file(self, key: str, target: Path) -> Digest:
+    def get_file(self, key: str, target: Path, *, arrived: Arrived = nobody) -> Digest:
         self.before("get", key)
-        return self.inner.get_file(key, target)
+        return self.inner.get_file(key, target, arrived=arrived)
 
     def read(self, key: str) -> Iterator[bytes]:
         self.before("get", key)

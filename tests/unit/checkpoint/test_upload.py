@@ -138,6 +138,52 @@ def test_the_newest_wins_while_the_store_is_slow(sealed: Any, start: Any, store:
     assert log.kinds() == [("upload_dropped", 20), ("upload_dropped", 30), ("uploaded", 10), ("uploaded", 40)]
 
 
+def test_the_best_one_is_sent_however_slow_the_store_is(sealed: Any, start: Any, store: Gated, log: Log) -> None:
+    """On another machine it may become the final model, and there it is only if it was sent."""
+    store.gate.clear()
+    uploader = start()
+    for step, best in ((10, 10), (20, 20), (30, 20), (40, 20), (50, 50)):
+        uploader.submit(sealed(step), keep=Keep(best=frozenset({best})))
+        assert store.started.wait(LONG_S)
+    uploader.submit(sealed(60), keep=Keep(best=frozenset({50})))
+    store.gate.set()
+    assert uploader.flush(LONG_S)
+    assert log.kinds() == [
+        ("upload_dropped", 30),
+        ("upload_dropped", 20),
+        ("upload_dropped", 40),
+        *(("uploaded", step) for step in (10, 50, 60)),
+    ]
+
+
+def test_where_all_are_kept_they_are_not_listed_for_each(
+    sealed: Any, start: Any, store: Gated, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+    before = DirectoryStore.list
+    monkeypatch.setattr(DirectoryStore, "list", lambda store, prefix: listed.append(prefix) or before(store, prefix))  # type: ignore[func-returns-value]
+    store.put_bytes("run/checkpoints/step-00000005/0-dead/a", b"x")
+    uploader = start()
+
+    def lists(step: int, keep: Keep) -> int:
+        listed.clear()
+        uploader.submit(sealed(step), keep=keep)
+        assert uploader.flush(LONG_S)
+        return sum(prefix == "run/checkpoints/" for prefix in listed)
+
+    # One look for what it need not send, one for what the dead have left.
+    assert lists(10, Keep()) == 2
+    assert store.stat("run/checkpoints/step-00000005/0-dead/a") is None
+    assert lists(20, Keep()) == 0
+    assert lists(30, Keep(last=2)) == 1
+    store.error = ZeroDivisionError("given up in the middle")
+    uploader.submit(sealed(40), keep=Keep())
+    log.wait("upload_failed")
+    store.error = None
+    assert lists(50, Keep()) == 1
+    assert lists(60, Keep()) == 0
+
+
 def test_a_failing_store_is_tried_until_it_comes_back(sealed: Any, start: Any, store: Gated, log: Log) -> None:
     store.error = ConnectionError("no route to host")
     uploader = start()

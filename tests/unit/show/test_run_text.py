@@ -40,6 +40,16 @@ def test_one_run_in_full():
     assert lines[-1] == "  `launcher logs calm-otter-x7k -f` follows it"
 
 
+def test_a_storage_that_fails_is_told_while_the_run_is_at_work():
+    found = status(storage="s3://bucket/runs")
+    found.progress.apply({"kind": "store_failing", "step": None, "time": 41.0, "message": "no bucket; create it"})
+    lines = describe(found, now=1_000_000.0).splitlines()
+    at = lines.index("  storage      s3://bucket/runs")
+    assert lines[at + 1] == "               it does not do what it is asked: no bucket; create it"
+    found.progress.apply({"kind": "store_answers", "step": None, "time": 42.0, "seconds": 9.0})
+    assert "asked" not in describe(found, now=1_000_000.0)
+
+
 def test_every_bad_state_names_the_next_command():
     for state, command in (
         ("lost", "resume"),

@@ -36,6 +36,16 @@ def test_the_end_is_what_training_reported():
     assert progress.checkpoint_steps == [5]
 
 
+def test_a_storage_is_in_trouble_until_it_answers():
+    keeps = event("store_keeps", message="AccessDenied")
+    progress = fold([event("store_failing", message="no route"), keeps])
+    assert progress.as_json()["storage_trouble"] == ["no route", "AccessDenied"]
+    progress.apply(event("store_answers", seconds=9.0))
+    assert list(progress.trouble.values()) == ["AccessDenied"]
+    for last in (event("store_deletes"), event("started", attempt=2)):
+        assert fold([keeps, last]).trouble == {}
+
+
 def test_unknown_and_odd_events_change_nothing():
     progress = fold([event("strange"), event("loss", None, loss=1.0), event("eval", 3, loss=None)])
     assert progress.step == 0

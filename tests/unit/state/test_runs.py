@@ -6,8 +6,11 @@ import pytest
 
 from launcher.state.names import random_name
 from launcher.state.runs import create_run, find_run, list_runs, state_root
+from launcher.state.stored_run import StoredRun
+from runtime.checkpoint.opening import open_store
+from runtime.checkpoint.stored import RunStore
 from runtime.config.problem import UserError
-from runtime.record import RunRecord
+from runtime.record import RunRecord, read_record
 
 
 def make(root, name, created):
@@ -81,3 +84,25 @@ def test_state_that_cannot_be_written_names_the_way_out(tmp_path):
     with pytest.raises(UserError) as caught:
         create_run(tmp_path)
     assert "LAUNCHER_STATE_DIR" in caught.value.problems[0].fix
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "fix"),
+    [
+        ('{"schema_version": 2, "run": {"id": 1}}', "newer-format", "pip install --upgrade"),
+        ('{"schema_version": 1, "run"', "bad-record", "remove the file"),
+        ('[{"schema_version": 2}]', "bad-record", "remove the file"),
+        ("", "bad-record", "remove the file"),
+    ],
+)
+def test_a_record_that_cannot_be_read_says_whether_a_newer_version_could(tmp_path, content, code, fix):
+    (tmp_path / "store" / "demo").mkdir(parents=True)
+    here, there = create_run(tmp_path, "demo").record_path, tmp_path / "store" / "demo" / "run.json"
+    stored = StoredRun(place=RunStore(store=open_store(str(tmp_path / "store")), run="demo"))
+    for path, read in ((here, lambda: read_record(here)), (there, stored.record)):
+        assert read() is None
+        path.write_text(content)
+        with pytest.raises(UserError) as caught:
+            read()
+        assert caught.value.problems[0].code == code
+        assert fix in caught.value.problems[0].fix

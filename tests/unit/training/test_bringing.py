@@ -24,6 +24,7 @@ from runtime.config.problem import UserError
 from runtime.training.bringing import bring_start, bring_whole
 from runtime.training.disks import Disk
 from runtime.training.folder import RunFolder
+from runtime.training.progress import Progress
 from runtime.training.resume import Start
 
 FILES = {"model": b"weights" * 40, "rng_state_0.pth": b"0", "rng_state_1.pth": b"1" * 50}
@@ -37,9 +38,9 @@ class Counted(DirectoryStore):
         super().__init__(root)
         self.brought: list[str] = []
 
-    def get_file(self, key: str, target: Path) -> Any:
+    def get_file(self, key: str, target: Path, **options: Any) -> Any:
         self.brought.append(key.rpartition("/")[2])
-        return super().get_file(key, target)
+        return super().get_file(key, target, **options)
 
 
 class Fleet:
@@ -52,7 +53,7 @@ class Fleet:
 
     def each(self, work: Any, *, count: int = 2) -> list[Any]:
         def run(rank: Any) -> Any:
-            job = SimpleNamespace(rank=rank, folder=self.folders[rank.index])
+            job = SimpleNamespace(rank=rank, folder=self.folders[rank.index], progress=Progress(speaks=False))
             disk = Disk(index=rank.index, count=count, first=rank.index) if count > 1 else Disk()
             company = SimpleNamespace(disk=disk, serves=True, writer="1-word")
             return work(job, company, self.places[rank.index])
@@ -71,7 +72,7 @@ def put(folder: Path, step: int, files: dict[str, bytes], **facts: Any) -> Path:
     staging = new_staging(folder.parent)
     for name, content in files.items():
         (staging / name).write_bytes(content)
-    seal(staging, folder, step=step, config_hash="h", world_size=2, run="run", created=1.0, **facts)
+    seal(staging, folder, **{"step": step, "config_hash": "h", "world_size": 2, "run": "run", "created": 1.0, **facts})
     return folder
 
 
@@ -126,9 +127,31 @@ def test_what_only_the_head_has_is_stored_first(fleet: Fleet) -> None:
     assert fleet.places[0].steps() == {4: True}
 
 
-def test_another_checkpoint_of_that_step_in_the_store_is_refused_everywhere(fleet: Fleet) -> None:
+@pytest.mark.parametrize("stale", [0, 1])
+def test_a_disk_that_was_away_gives_way_to_what_the_run_has_sealed_since(fleet: Fleet, stale: int) -> None:
     in_store(fleet)
+    for machine, folder in enumerate(fleet.folders):
+        if machine in (0, stale):
+            put(folder.checkpoint(4), 4, {**FILES, "model": b"another"} if machine == stale else FILES)
+    starts = fleet.start(Start(checkpoint=fleet.folders[0].checkpoint(4), step=4))
+    assert [start.checkpoint for start in starts] == [folder.checkpoint(4) for folder in fleet.folders]
+    assert whole_on_both(fleet)
+    assert {(folder.checkpoint(4) / "model").read_bytes() for folder in fleet.folders} == {FILES["model"]}
+    assert [path.name for folder in fleet.folders for path in folder.checkpoints.iterdir()] == ["step-00000004"] * 2
+
+
+def test_what_cannot_be_brought_takes_nothing_away(fleet: Fleet) -> None:
+    in_store(fleet)
+    (fleet.root / "store" / "run" / "checkpoints" / "step-00000004" / "1-word-x" / "model").write_bytes(b"changed" * 40)
     own = put(fleet.folders[0].checkpoint(4), 4, {**FILES, "model": b"another"})
+    refused = fleet.start(Start(checkpoint=own, step=4))
+    assert [(type(error), error.problems[0].code) for error in refused] == [(UserError, "wrong-checksum")] * 2
+    assert verify(own, read_manifest(own)) == ()
+
+
+def test_a_checkpoint_of_another_training_in_the_store_is_refused_everywhere(fleet: Fleet) -> None:
+    in_store(fleet)
+    own = put(fleet.folders[0].checkpoint(4), 4, {**FILES, "model": b"another"}, config_hash="another")
     refused = fleet.start(Start(checkpoint=own, step=4))
     assert [(type(error), error.problems[0].code) for error in refused] == [(UserError, "conflict")] * 2
 
@@ -152,6 +175,22 @@ def test_a_fresh_start_forgets_old_portions(fleet: Fleet) -> None:
 def test_on_one_disk_nothing_is_brought(fleet: Fleet) -> None:
     start = Start(checkpoint=fleet.root / "anywhere", step=4)
     assert fleet.start(start, count=1) == [start] * 2
+
+
+def test_on_one_disk_the_best_one_of_an_earlier_machine_comes_from_the_store(fleet: Fleet) -> None:
+    def bring() -> list[Any]:
+        return fleet.each(lambda job, company, place: bring_whole(4, job, company, place if job.rank.is_main else None, None), count=1)
+
+    assert bring() == [False] * 2
+    in_store(fleet)
+    target = fleet.folders[0].checkpoint(4)
+    for _ in range(2):
+        assert bring() == [True] * 2
+        assert verify(target, read_manifest(target)) == ()
+        (target / "model").write_bytes(b"changed" * 40)
+    assert fleet.brought(0) == sorted([*FILES] * 2)
+    (fleet.root / "store" / "run" / "checkpoints" / "step-00000004" / "1-word-x" / "model").write_bytes(b"changed" * 40)
+    assert bring() == [False] * 2
 
 
 @pytest.mark.parametrize("held", [True, False])

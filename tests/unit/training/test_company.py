@@ -1,4 +1,4 @@
-"""What the machines of a run agree on before it trains, and which failure is believed when one of them ends it."""
+"""What the machines of a run agree on before it trains."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import pytest
 from boards import MemoryBoard
 from meeting import Meeting
 
-from runtime.config.problem import ExitCode, Problem, UserError
+from runtime.config.problem import ExitCode, UserError
 from runtime.training import company as subject
-from runtime.training.company import Company, meet
-from runtime.training.disks import Disk
+from runtime.training.company import meet
 from runtime.training.folder import RunFolder, claimed
 
 
 def job(tmp_path: Path, rank: Any, said: list[str], **values: Any) -> Any:
-    config = SimpleNamespace(launch=SimpleNamespace(storage="here"), hub_model_id=None, hub_strategy=None)
+    config = SimpleNamespace(launch=SimpleNamespace(storage="here"), hub_model_id=None, hub_strategy=None, ddp_timeout=None)
     for name, value in values.items():
         setattr(config.launch if name == "storage" else config, name, value)
     return SimpleNamespace(
@@ -29,7 +28,8 @@ def job(tmp_path: Path, rank: Any, said: list[str], **values: Any) -> Any:
         surroundings=SimpleNamespace(run="run", attempt=3 - rank.index),
         config=config,
         ends=ExitStack(),
-        believes=[],
+        vigils=[],
+        lasts=[],
         progress=SimpleNamespace(say=said.append),
     )
 
@@ -38,7 +38,7 @@ def job(tmp_path: Path, rank: Any, said: list[str], **values: Any) -> Any:
 def met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """`met(storage=None)`: what two machines with disks of their own come to, and what was said."""
     board = MemoryBoard()
-    monkeypatch.setattr(subject, "open_board", lambda _rank, *, serves: board if serves else None)
+    monkeypatch.setattr(subject, "open_board", lambda _rank: board)
 
     def meeting(**values: Any) -> tuple[list[Any], list[str]]:
         said: list[str] = []
@@ -73,19 +73,3 @@ def test_a_folder_in_which_another_process_trains_ends_all(met: Any, tmp_path: P
     with claimed(RunFolder(path=tmp_path / "machine-1"), run=None):
         refused, _ = met()
     assert [error.problems[0].code for error in refused] == ["busy"] * 2
-
-
-def test_the_first_failure_is_believed() -> None:
-    board = MemoryBoard()
-    head, follower = (
-        Company(disk=Disk(index=index, count=2, first=index), serves=True, run="run", attempt=1, board=board) for index in (0, 1)
-    )
-    full = UserError(Problem(code="disk-full", message="the disk is full", fix="make room"), exit_code=ExitCode.TRAINING_FAILED)
-    broken = UserError(Problem(code="training-failed", message="connection closed by peer"), exit_code=ExitCode.TRAINING_FAILED)
-    assert follower.first_failure(full) is full
-    heard = head.first_failure(broken)
-    assert (heard.problems, heard.exit_code) == (full.problems, full.exit_code)
-    assert follower.first_failure(broken) is broken
-    board.gone = True
-    assert head.first_failure(broken) is broken
-    assert Company(disk=Disk(), serves=True, run="run", attempt=1).first_failure(broken) is broken

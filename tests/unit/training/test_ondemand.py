@@ -17,13 +17,13 @@ from runtime.training.processes import Rank
 pytestmark = pytest.mark.train
 
 
-def session(**values: Any) -> Any:
+def session(*, seals: bool = True, **values: Any) -> Any:
     said: list[str] = []
     return SimpleNamespace(
         rank=Rank(),
         stopped=None,
         emit=lambda kind, step: said.append(f"{kind} {step}"),
-        saver=SimpleNamespace(settle=lambda: said.append("settled")),
+        saver=SimpleNamespace(sealed=lambda: seals),
         progress=SimpleNamespace(say=said.append),
         said=said,
         **values,
@@ -54,7 +54,10 @@ def test_a_request_outlives_a_save_that_did_not_happen(tmp_path: Path) -> None:
     watch = OnDemand(session(), trigger, interval=1)
     watch.on_step_end(SimpleNamespace(device=None), SimpleNamespace(global_step=1), SimpleNamespace(should_save=False))
     assert trigger.exists(), "killed before the checkpoint was sealed"
-    assert saves(OnDemand(session(), trigger, interval=1), 2)
+    assert saves(OnDemand(session(seals=False), trigger, interval=1), 2)
+    assert trigger.exists(), "the disk was full"
+    assert saves(OnDemand(session(), trigger, interval=1), 3)
+    assert not trigger.exists()
 
 
 def test_a_run_that_stops_decides_by_itself_whether_to_save(tmp_path: Path) -> None:

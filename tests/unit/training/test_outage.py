@@ -44,6 +44,25 @@ def test_an_outage_is_told_when_it_begins_to_matter_and_when_it_ends() -> None:
     assert [kind for kind, _ in ears.events] == ["store_failing", "store_answers", "store_failing"]
 
 
+def test_what_does_not_pass_is_told_however_often_uploads_succeed() -> None:
+    ears = Ears()
+    for lasts in (False, True, True):
+        ears.outage.hear({"kind": "prune_failed", "message": "s3://x/a: AccessDenied", "lasts": lasts})
+        ears.outage.hear({"kind": "uploaded"})
+    assert ears.events == [("store_keeps", {"message": "s3://x/a: AccessDenied"})]
+    assert ears.lines == ["warning: checkpoints that are not to be kept stay in the store: s3://x/a: AccessDenied"]
+    for _ in range(2):
+        ears.outage.hear({"kind": "pruned"})
+    assert ears.events[1:] == [("store_deletes", {})]
+    ears.lines.pop()
+    ears.outage.hear({"kind": "upload_failed", "path": "out/checkpoints/step-00000040", "message": "a.bin is missing"})
+    ears.outage.hear({"kind": "fenced", "message": "attempt 2 has taken this run over"})
+    assert [line.removeprefix("warning: ") for line in ears.lines[1:]] == [
+        "out/checkpoints/step-00000040 is not in the store: a.bin is missing",
+        "attempt 2 has taken this run over; this process ends",
+    ]
+
+
 def test_a_start_that_waits_is_part_of_it() -> None:
     ears = Ears()
     patience = ears.outage.patience

@@ -125,6 +125,56 @@ def test_what_fails_on_one_machine_is_raised_on_all(fleet: Fleet, monkeypatch: p
     assert [(error.exit_code, error.problems[0].code) for error in refused] == [(ExitCode.TRAINING_FAILED, "disk-full")] * 4
 
 
+def test_a_full_disk_of_one_machine_costs_its_checkpoint_and_no_more(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be it found full while the portion is written, by whatever a library calls it, or while it is sealed."""
+    from runtime.training import saving
+
+    seal = saving.seal
+
+    def fails(staging: Path, target: Path, **settings: Any) -> Any:
+        if target == fleet.folders[1].portion(3):
+            raise UserError(Problem(code="disk-full", message="the disk is full"), exit_code=ExitCode.TRAINING_FAILED)
+        return seal(staging, target, **settings)
+
+    def write(folder: Path, rank: Rank, step: int) -> None:
+        if (step, rank.index) == (1, 3):
+            raise Exception("Error while serializing: I/O error: No space left on device (os error 28)")
+        own_file(folder, rank)
+
+    monkeypatch.setattr(saving, "seal", fails)
+    for step in (1, 2, 3):
+        assert fleet.do(lambda saver, rank, step=step: saver.save(step, lambda folder: write(folder, rank, step), bears=True)) == [None] * 4
+        assert fleet.do(lambda saver, _rank: saver.sealed()) == [step == 2] * 4
+        fleet.head.flush(LONG_S)
+    found = find_newest([fleet.place])
+    assert found is not None
+    assert found.step == 2
+    failed = [event["message"] for event in fleet.events if event["kind"] == "upload_failed"]
+    assert failed == ["step 3"] or "machine 2 of 2 has no portion of step 3 to send: the disk is full" in failed[0]
+
+
+@pytest.mark.parametrize("victim", range(4))
+def test_what_one_process_cannot_write_ends_all_alike(fleet: Fleet, victim: int) -> None:
+    def write(folder: Path, rank: Rank) -> None:
+        if rank.index == victim:
+            raise PermissionError(13, "Permission denied", str(folder / "model"))
+        own_file(folder, rank)
+
+    for save in (Saver.save, Saver.save_final):
+        refused = fleet.do(lambda saver, rank, save=save: save(saver, 1, lambda folder: write(folder, rank)))
+        assert {(type(error), error.problems[0].code) for error in refused} == {(UserError, "no-permission")}
+
+
+def test_what_nobody_foresaw_on_one_process_is_told_to_the_others(fleet: Fleet) -> None:
+    def write(folder: Path, rank: Rank) -> None:
+        if rank.index == 2:
+            raise ValueError("never seen before")
+
+    refused = fleet.do(lambda saver, rank: saver.save(1, lambda folder: write(folder, rank), bears=True))
+    assert [type(error) for error in refused] == [UserError, UserError, ValueError, UserError]
+    assert "ValueError: never seen before" in str(refused[0])
+
+
 def test_a_disk_that_cannot_be_written_ends_all(fleet: Fleet) -> None:
     fleet.folders[1].path.mkdir()
     fleet.folders[1].portions.write_text("a file")

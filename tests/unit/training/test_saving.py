@@ -143,6 +143,11 @@ def test_weights_stand_beside_the_checkpoints_until_a_later_one_is_sealed(tmp_pa
     manifest = read_manifest(tmp_path / "weights")
     assert (manifest.kind, manifest.step) == ("weights", 3)
     assert verify(tmp_path / "weights", manifest) == ()
+    # A resumed run comes to their step again; until then they are the best there is.
+    again = saver(tmp_path)
+    again.save(2, content())
+    again.settle()
+    assert read_manifest(tmp_path / "weights").step == 3
     subject.save(4, content())
     subject.settle()
     assert not (tmp_path / "weights").exists()
