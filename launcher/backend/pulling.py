@@ -117,9 +117,20 @@ def pull(record: RunRecord, target: Path, *, step: int | None = None, weights: b
         copy.rename(target)
     except OSError as error:
         raise UserError(refusal(error, target)) from error
+    except UserError as error:
+        if all(problem.code == "disk-full" for problem in error.problems):
+            raise UserError(_full(error.problems[0], target)) from error
+        raise
     finally:
         drop_staging(staging)
     return Pulled(path=target, source=source, files=sum(count for count, _ in checked), total_bytes=sum(size for _, size in checked))
+
+
+def _full(told: Problem, target: Path) -> Problem:
+    """A full disk in the words of somebody who copies, where it was told in those of a training."""
+    return replace(
+        told, message=told.message.partition(";")[0], place=str(target), fix="free space there, or choose a folder on another disk with -o"
+    )
 
 
 def _bring(record: RunRecord, copy: Path, step: int | None, *, weights: bool, transit: Transit | None) -> str:

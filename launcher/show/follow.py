@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Leave = Literal["ended", "detached"]
 _PERIOD_S = 0.2
+# The attempt to push, from 1, whose failure is more than a hiccup.
+_NOTABLE = 4
 _WAITING = ("starting", "recovering")
 _STAGES = {
     "data": "preparing data",
@@ -218,6 +220,8 @@ def _event_line(event: Event, step: object) -> str | None:
             return f"sealed the checkpoint of step {step}"
         case "pushed":
             return f"pushed step {step} to {event.get('url')}"
+        case "push_retry" if event.get("attempt") == _NOTABLE:
+            return f"the Hub does not take what is pushed and is asked again: {event.get('message')}"
         case "push_failed":
             return f"step {step} was not pushed to the Hub: {event.get('message')}"
         case "store_failing":

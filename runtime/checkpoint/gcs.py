@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from base64 import b64encode
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,6 +25,9 @@ from runtime.config.storage import Address
 
 # A big file goes up in one session; this much of it is in memory, and is not sent again once it has arrived. A multiple of 256 KiB.
 _CHUNK_BYTES = 16 << 20
+# Characters of an answer that a message repeats.
+_SAID = 300
+_QUERY = re.compile(r"\?[^\s'\"]+=[^\s'\"]*")
 
 Result = TypeVar("Result")
 
@@ -225,13 +229,14 @@ class _Google(ToldApart):
             yield
         except exceptions.GoogleAPICallError as error:
             headers = getattr(error.response, "headers", None) or {}
-            raise self._answer(int(error.code or 0), str(error.message), headers, name, reading=reading) from error
+            raise self._answer(int(error.code or 0), _said(error), headers, name, reading=reading) from error
         except InvalidResponse as error:
             status = int(getattr(error.response, "status_code", 0) or 0)
             headers = getattr(error.response, "headers", None) or {}
-            raise self._answer(status, f"answer {status}", headers, name, reading=reading) from error
+            raise self._answer(status, _said(error), headers, name, reading=reading) from error
         except (exceptions.RetryError, RequestException, DataCorruption, HTTPError) as error:
-            raise ConnectionError(f"{self.address.url_of(name)}: {error}") from error
+            # The address of a session is as good as a right to write.
+            raise ConnectionError(f"{self.address.url_of(name)}: {_QUERY.sub('?…', str(error))}") from error
         except GoogleAuthError as error:
             raise unanswered(error, self.address) from error
         except (ConnectionError, TimeoutError, FileNotFoundError):
@@ -248,7 +253,8 @@ class _Google(ToldApart):
         if status == 401:
             return no_credentials(self.address, "the store does not accept them (401)")
         if status == 403:
-            return no_permission(self.address, name, str(status))
+            # A right that is missing and a hold on the object have the same number.
+            return no_permission(self.address, name, f"{status} {said}")
         # Less than 400: it was done, and the answer cannot be read. What was damaged on the way is told by its sum.
         if status >= 500 or status < 400 or status in (408, 429) or "doesn't match calculated" in said:
             return unavailable(f"{url}: {status}", headers)
@@ -264,6 +270,13 @@ class _Upload:
     """How many bytes have arrived; None while nobody knows."""
     unheard: bool = False
     """Whether the last of them were sent, and what became of it was not told."""
+
+
+def _said(error: Any) -> str:
+    """The store's own words, without the address that was asked."""
+    with suppress(Exception):
+        return str(error.response.json()["error"]["message"])[:_SAID]
+    return next(iter(str(error).splitlines()), "")[:_SAID]
 
 
 def _head(blob: Any) -> Head:

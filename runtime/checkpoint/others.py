@@ -8,12 +8,14 @@ from contextlib import suppress
 
 from runtime.checkpoint.board import Board
 from runtime.checkpoint.manifest import Manifest
-from runtime.checkpoint.portion import CALL, OVER, Answer, Call, PortionError, left_key, merge, read_answer
+from runtime.checkpoint.portion import CALL, OVER, Answer, Call, PortionError, alive_key, left_key, merge, read_answer
 from runtime.config.problem import Problem
 
 # A word on the board costs next to nothing, and nobody waits for the answer but the thread that sends.
 POLL_S = 0.2
 _LEAVING_S = 3.0
+# How long a machine that is there is silent at most: it says something twice a second, but for what a virtual machine sleeps when it is moved.
+_SILENT_S = 30.0
 
 
 class Others:
@@ -23,10 +25,16 @@ class Others:
     the others send what is called for, and nothing else.
     """
 
-    def __init__(self, board: Board, *, count: int) -> None:
+    gone = False
+    """One of them had ended, or was silent, when its portion was called for."""
+
+    def __init__(self, board: Board, *, count: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._board = board
         self._count = count
+        self._clock = clock
         self._calls = 0
+        self._hurries = False
+        self._alive: dict[int, tuple[bytes | None, float]] = {}
 
     def call(self, step: int) -> Call:
         """Have the portions of `step` sent. Raises ConnectionError."""
@@ -66,6 +74,10 @@ class Others:
             guard()
             pause(POLL_S)
 
+    def hurry(self) -> None:
+        """The run ends: from now on a machine that says nothing at all is waited for no more."""
+        self._hurries = True
+
     def dismiss(self, *, sleep: Callable[[float], None] = time.sleep) -> None:
         """Tell the others that nothing more is called for, and give them a moment to hear it: the board goes with this process."""
         with suppress(ConnectionError):
@@ -80,8 +92,22 @@ class Others:
         answer = read_answer(self._board, call, index)
         if answer is None and self._board.read(left_key(index)) is not None:
             # Its last words came before it left.
-            return read_answer(self._board, call, index) or Answer(state="lost", message="it has ended")
+            return read_answer(self._board, call, index) or self._gone("it has ended")
+        if answer is None and self._hurries and self._is_silent(index):
+            return self._gone("it is gone without a word")
         return answer
+
+    def _gone(self, how: str) -> Answer:
+        self.gone = True
+        return Answer(state="lost", message=how)
+
+    def _is_silent(self, index: int) -> bool:
+        said, now = self._board.read(alive_key(index)), self._clock()
+        before, since = self._alive.get(index, (None, now))
+        if index not in self._alive or said != before:
+            self._alive[index] = said, now
+            return False
+        return now - since > _SILENT_S
 
     def _refuse(self, step: int, index: int, answer: Answer) -> None:
         who = f"machine {index + 1} of {self._count}"

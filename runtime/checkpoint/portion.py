@@ -57,6 +57,11 @@ def left_key(index: int) -> str:
     return f"left/{index}"
 
 
+def alive_key(index: int) -> str:
+    """Where machine `index` says something else now and then, as long as it is there."""
+    return f"alive/{index}"
+
+
 def read_call(board: Board) -> Call | None:
     """The head's newest call; None before its first. Raises as Board."""
     said = board.read(CALL)

@@ -117,11 +117,15 @@ def fetch(found: Found, into: Path, *, near: Path | None = None, transit: Transi
 
 def _walk(places: Sequence[Place], deep: Callable[[Place], bool], accept: Callable[[Found], Found]) -> Survey:
     """The newest that verifies and that `accept` takes. What was there when the places were listed may be gone since: a writer that still lives seals
-    a newer one and drops the older. So the places are listed again whenever something was passed over, until they list the same."""
+    a newer one and drops the older. So the places are listed again whenever something was passed over, until they list the same of what is newer than the
+    one taken, which is itself in one place more when it was brought here."""
     listed = _candidates(places)
     for _ in range(_WALKS):
         seen = _walk_once(listed, places, deep, accept)
-        if not seen.skipped or (again := _candidates(places)) == listed:
+        if not seen.skipped:
+            return seen
+        again, taken = _candidates(places), -1 if seen.found is None else seen.found.step
+        if [candidate for candidate in again if candidate[0] > taken] == [candidate for candidate in listed if candidate[0] > taken]:
             return seen
         listed = again
     return seen

@@ -15,6 +15,9 @@ from runtime.checkpoint.stored import RunStore, file_key
 from runtime.checkpoint.tree import TRASH_PREFIX
 from runtime.config.problem import UserError
 
+# What may be refused of one object and not of the next: a hold, a lease, a snapshot that somebody made.
+_ONE_ALONE = frozenset({"store-refused", "no-permission"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
@@ -90,7 +93,7 @@ def prune_stored(
     only below the newest sealed step and only when an attempt before `attempt` wrote them, or this very `writer`, the beginning of the names it uses, who
     has given up what it has not sealed by now: another writer that still lives may be about to name its own.
     `guard` is called before each deletion and raises when this writer may go on no more. Raises OSError, UserError from the store, and what `guard`
-    raises.
+    raises; what the store refuses of single objects once the others are gone.
     """
     prefix = place.key(f"{CHECKPOINTS}/")
     sizes = {stat.key: stat.size for stat in place.store.list(prefix)}
@@ -105,10 +108,21 @@ def prune_stored(
         and (sealed is None or step <= sealed)
         and all(sizes.get(file_key(place, manifest, file)) == file.size for file in manifest.files)
     }
-    doomed = superfluous(whole, keep)
-    for step in doomed:
+    refusals: list[UserError] = []
+
+    def delete(key: str) -> bool:
+        """Whether it is gone. One that somebody keeps from being deleted keeps no other one here."""
         guard()
-        place.store.delete(keys[step])
+        try:
+            place.store.delete(key)
+        except UserError as error:
+            if any(problem.code not in _ONE_ALONE for problem in error.problems):
+                raise
+            refusals.append(error)
+            return False
+        return True
+
+    doomed = tuple(step for step in superfluous(whole, keep) if delete(keys[step]))
     named = {step: {file_key(place, manifest, file) for file in manifest.files} for step, manifest in manifests.items()}
     kept = {key for step in named.keys() - set(doomed) for key in named[step]} | set(keys.values())
     unnamed = {key for step in doomed for key in named[step] & sizes.keys()}
@@ -125,13 +139,11 @@ def prune_stored(
         if step in manifests or (step not in keys and place.store.stat(f"{prefix}{step_folder(step)}/{MANIFEST}") is None):
             unnamed |= found
 
-    def delete(key: str) -> None:
-        guard()
-        place.store.delete(key)
-
     with ThreadPoolExecutor(place.store.capabilities.together, thread_name_prefix="prune") as pool:
         for _ in pool.map(delete, sorted(unnamed - kept)):
             pass
+    if refusals:
+        raise refusals[0]
     return doomed
 
 

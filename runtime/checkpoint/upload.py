@@ -108,6 +108,12 @@ class Uploader:
         """Bytes that have left for the store so far, as far as they are counted (`RunStore.sent`)."""
         return self._place.sent.moved_bytes
 
+    @property
+    def final_is_sent(self) -> bool:
+        """Whether a final model was submitted, and the one submitted last is in the store."""
+        with self._changed:
+            return self._latest_sealed.get(True, (None, False))[1]
+
     def submit(self, folder: Path, *, keep: Keep | None = None) -> None:
         """Have the sealed `folder` sealed in the store too; afterwards delete there what `keep` does not keep. Returns at once."""
         job = _Job(folder=folder.absolute(), keep=keep, step=step_of(folder.name))

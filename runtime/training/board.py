@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -23,8 +24,10 @@ class TcpBoard:
     def __init__(self, host: str, port: int = 0) -> None:
         from torch.distributed import TCPStore
 
+        self._is_kept_here = port == 0
+        self._gone = False
         try:
-            self._store = TCPStore(host, port, is_master=port == 0, timeout=_TIMEOUT, wait_for_workers=False)
+            self._store = TCPStore(host, port, is_master=self._is_kept_here, timeout=_TIMEOUT, wait_for_workers=False)
         except RuntimeError as error:
             raise UserError(
                 Problem(
@@ -43,11 +46,34 @@ class TcpBoard:
 
     def post(self, key: str, content: bytes) -> None:
         """As Board.post."""
-        _told(lambda: self._store.set(key, content))  # type: ignore[arg-type]
+        self._told(lambda: self._store.set(key, content))  # type: ignore[arg-type]
 
     def read(self, key: str) -> bytes | None:
         """As Board.read."""
-        return _told(lambda: self._store.get(key) if self._store.check([key]) else None)
+        return self._told(lambda: self._store.get(key) if self._store.check([key]) else None)
+
+    def _told(self, ask: Callable[[], Result]) -> Result:
+        """What `ask` returns. torch itself waits for ever for a machine that has vanished, so that it is asked in a thread that may be left behind."""
+        answers: list[Result] = []
+        errors: list[RuntimeError] = []
+
+        def run() -> None:
+            try:
+                answers.append(ask())
+            except RuntimeError as error:
+                errors.append(error)
+
+        if self._is_kept_here:
+            run()
+        elif not self._gone:
+            asking = threading.Thread(target=run, name="board", daemon=True)
+            asking.start()
+            asking.join(_TIMEOUT.total_seconds())
+        if answers:
+            return answers[0]
+        self._gone = True
+        said = str(errors[0]).splitlines()[0] if errors else f"not for {_TIMEOUT.total_seconds():.0f} s"
+        raise ConnectionError(f"the head of this run does not answer: {said}")
 
 
 def open_board(rank: Rank) -> TcpBoard:
@@ -58,10 +84,3 @@ def open_board(rank: Rank) -> TcpBoard:
     found = rank.together(lambda: kept or TcpBoard(host, port))
     assert found is not None
     return found
-
-
-def _told(ask: Callable[[], Result]) -> Result:
-    try:
-        return ask()
-    except RuntimeError as error:
-        raise ConnectionError(f"the head of this run does not answer: {str(error).splitlines()[0]}") from error

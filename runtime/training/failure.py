@@ -23,8 +23,6 @@ _ABSENCE = (
     "broken pipe",
     "connection refused",
     "connection was closed",
-    "gloo",
-    "nccl",
     "timed out",
 )
 
@@ -59,10 +57,13 @@ def may_be_absence(failure: UserError) -> bool:
     return any(problem.code == UNFORESEEN for problem in failure.problems)
 
 
-def is_absence(failure: UserError) -> bool:
-    """Whether these are torch's words for a process that is not there."""
-    said = [problem.message for problem in failure.problems if problem.code == UNFORESEEN]
-    return any(text.startswith(_OF_TORCH) and any(sign in text.lower() for sign in _ABSENCE) for text in said)
+def absence(failure: UserError) -> str | None:
+    """How torch met a process that is not there, in a few words; None where this is another failure."""
+    for problem in failure.problems:
+        if problem.code == UNFORESEEN and problem.message.startswith(_OF_TORCH):
+            said = problem.message.lower()
+            return next((sign for sign in _ABSENCE if sign in said), "its connection broke" if "gloo" in said or "nccl" in said else None)
+    return None
 
 
 def lost(who: str, detail: str = "") -> UserError:

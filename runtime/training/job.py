@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runtime.checkpoint.others import Others
 from runtime.config.beat import VARIABLE as PREEMPTION_H
 from runtime.events import EventLog
 from runtime.training.folder import RunFolder
@@ -66,6 +67,8 @@ class Job:
     """What is let go of when the training ends, in whatever way."""
     vigils: list[Vigil] = field(default_factory=list)
     """Who tells the other machines of the run how this process ends, and hears of theirs; nobody where they share a disk, or there is one."""
+    others: list[Others] = field(default_factory=list)
+    """The other machines, as the head calls for what they hold; nobody elsewhere."""
     lasts: list[Callable[[], object]] = field(default_factory=list)
     """What has to be waited for, for a while, before this process may be ended from outside its main thread."""
 

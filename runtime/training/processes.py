@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.record import write_atomic
-from runtime.training.failure import LOST, explain
 from runtime.training.nodes import Nodes
 
 if TYPE_CHECKING:
@@ -81,6 +80,8 @@ class Rank:
     def together(self, work: Callable[[], Result] | None) -> Result | None:
         """What `work` returns here; None where there is none to do. What it raises on any process is raised on all: there as it is, elsewhere as the
         UserError it comes to. Every process must call it, and no `work` may wait for a process that has failed in its own."""
+        from runtime.training.failure import explain
+
         result: Result | None = None
         failed: Exception | None = None
         try:
@@ -130,11 +131,14 @@ def run_processes(count: int, arguments: Sequence[str], *, verdict: Path, grace_
     torchrun knows one failure code; the processes leave the real one in `verdict`. When they left none they died, and this process dies the same
     way, so that whoever supervises it sees a death and not an error. A stop request is passed on once; a second one ends everything.
     """
+    from runtime.training.failure import LOST
+
     verdict.unlink(missing_ok=True)
     command = [sys.executable, "-m", "runtime.training.processes", str(count), str(verdict), *arguments]
     environment = os.environ | {
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(max(1, int(grace_s))),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or _threads(count),
+        "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL") or ("INFO" if os.environ.get("LAUNCHER_DEBUG") == "1" else "ERROR"),
     }
     child = subprocess.Popen(command, env=environment, start_new_session=True)
     asked = 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from runtime.config.problem import UserError
+from runtime.events import Event
+from runtime.publish.hub.asking import NOTABLE
 from runtime.publish.hub.contents import strategy_of
 from runtime.publish.hub.repository import Repository, dataset_repository, model_repository
 from runtime.training.job import Job
@@ -55,11 +58,21 @@ def copying(job: Job, repository: Repository | None) -> Iterator[HubCopies | Non
         return
     from runtime.publish.hub.copying import HubCopies
 
+    if job.events is not None:
+        job.events.listeners.append(partial(say_failures, job.progress.say))
     copies = HubCopies(repository, strategy=strategy, on_event=job.emit)
     try:
         yield copies
     finally:
         copies.close()
+
+
+def say_failures(say: Callable[[str], None], event: Event) -> None:
+    """Say what an event tells of pushes that fail for longer than a hiccup lasts, or have failed."""
+    if event["kind"] == "push_retry" and event.get("attempt") == NOTABLE:
+        say(f"warning: the Hub does not take what is pushed: {event.get('message')}; it is asked again, and training goes on")
+    elif event["kind"] == "push_failed":
+        say(f"warning: step {event.get('step')} was not pushed to the Hub: {event.get('message')}")
 
 
 def await_copies(job: Job, copies: HubCopies | None, *, patience_s: float) -> None:

@@ -23,6 +23,8 @@ def quiet_libraries(*, debug: bool) -> None:
     if debug:
         return
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # Where a connection ends, torch shows the addresses of its own code by the page.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     warnings.filterwarnings("ignore")
     for name in ("torch", "transformers", "accelerate", "datasets", "peft", "bitsandbytes", "huggingface_hub", "httpx"):

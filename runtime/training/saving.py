@@ -268,6 +268,8 @@ class Saver:
                 write(staging)
             if self._rank.is_main:
                 (staging / "config.yml").write_text(self._config_text, encoding="utf-8")
+        except UserError:
+            raise
         except OSError as error:
             raise disk_error(error, staging) from error
         except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from threading import TIMEOUT_MAX
 from typing import Any
 
 from runtime.checkpoint.bandwidth import bandwidth
@@ -85,17 +86,24 @@ def sending(job: Job, store: RunStore | None, company: Company) -> Iterator[Uplo
     store.patiently(lambda: store.store.capabilities)
     uploader = _head(job, store, company) if job.rank.is_main else _follower(job, store, company)
     finish = uploader.finish if isinstance(uploader, Follower) else uploader.flush
-    job.lasts.append(lambda: finish(STOP_WAIT_S))
+
+    def last() -> None:
+        for others in job.others:
+            others.hurry()
+        finish(STOP_WAIT_S)
+
+    job.lasts.append(last)
     try:
         yield uploader
     except BaseException as error:
-        if isinstance(error, UserError):
-            # The others need not wait for this one meanwhile, and have time for what they send as well.
-            for vigil in job.vigils:
+        for vigil in job.vigils:
+            vigil.rest()
+            if isinstance(error, UserError):
+                # The others need not wait for this one meanwhile, and have time for what they send as well.
                 vigil.tell(error)
         if uploader.protected:
             job.progress.say(f"giving what is unsent up to {STOP_WAIT_S:.0f} s")
-        finish(STOP_WAIT_S)
+        last()
         raise
     finally:
         uploader.close()
@@ -109,6 +117,7 @@ def _head(job: Job, store: RunStore, company: Company) -> Uploader:
     if company.board is None:
         return Uploader(store, attempt=attempt, word=lasting_word(job.folder.path, attempt=attempt), on_event=job.emit, lease=lease)
     others = Others(company.board, count=company.disk.count)
+    job.others.append(others)
     return Uploader(store, attempt=attempt, word=company.word, on_event=_telling_wholes(job), lease=lease, others=others)
 
 
@@ -149,7 +158,10 @@ def await_sent(job: Job, uploader: Uploader | Follower | None, *, patience_s: fl
     if uploader.protected:
         job.progress.say("waiting for the upload to end")
     if isinstance(uploader, Follower):
-        return uploader.flush(patience_s)
+        # The head says when it is over, or is gone.
+        return uploader.flush(TIMEOUT_MAX if while_moving else patience_s)
+    for others in job.others:
+        others.hurry()
     return wait_sent(uploader, patience_s=patience_s, say=job.progress.say, while_moving=while_moving)
 
 
@@ -159,6 +171,9 @@ def require_sent(job: Job, uploader: Uploader | Follower | None) -> None:
         # What a follower could not send, the head misses and says.
         return
     assert uploader is not None
+    if uploader.final_is_sent and any(others.gone for others in job.others):
+        job.progress.say("warning: the last checkpoint is not in the store, as a machine that held a part of it is gone; the model is")
+        return
     raise UserError(
         uploader.fenced
         or Problem(

@@ -6,7 +6,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from runtime.publish.card import Facts
 from runtime.training.bringing import bring_start, bring_whole
 from runtime.training.cadence import Cadence, cadence_of
 from runtime.training.company import meet
-from runtime.training.failure import explain
+from runtime.training.failure import explain, lost
 from runtime.training.folder import RunFolder, claimed, write_config
 from runtime.training.job import Job, Surroundings
 from runtime.training.preemption.watching import watching
@@ -55,8 +55,7 @@ def train(config: Any, surroundings: Surroundings, stop: StopRequest) -> ExitCod
     with ExitStack() as stack:
         try:
             _meet(config, surroundings, rank, progress)
-            claim = claimed(folder, run=surroundings.run) if rank.is_main else nullcontext()
-            rank.together(lambda: stack.enter_context(claim))
+            events = rank.together((lambda: _opened(stack, folder, surroundings.run)) if rank.is_main else None)
         except Exception as error:
             failure = explain(error, output_dir=folder.path)
             _tell_parent(surroundings, rank, failure.exit_code, failure.problems)
@@ -69,7 +68,7 @@ def train(config: Any, surroundings: Surroundings, stop: StopRequest) -> ExitCod
             rank=rank,
             folder=folder,
             progress=progress,
-            events=EventLog(folder.events) if rank.is_main else None,
+            events=events,
             stop=stop,
             ends=stack,
         )
@@ -83,6 +82,13 @@ def train(config: Any, surroundings: Surroundings, stop: StopRequest) -> ExitCod
     if problems:
         raise UserError(problems, exit_code=code)
     return code
+
+
+def _opened(stack: ExitStack, folder: RunFolder, run: str | None) -> EventLog:
+    """The log in the run's folder, which is this process's from now on."""
+    stack.enter_context(claimed(folder, run=run))
+    with explained(folder.path):
+        return EventLog(folder.events)
 
 
 def _tell_parent(surroundings: Surroundings, rank: Rank, code: ExitCode, problems: Sequence[Problem]) -> None:
@@ -101,7 +107,8 @@ def _outcome(job: Job) -> tuple[ExitCode, tuple[Problem, ...]]:
                 vigil.check()
             return (_benchmark(job) if code == ExitCode.OK else code), ()
     except StopNow:
-        _tell_others(job, UserError((), exit_code=ExitCode.INTERRUPTED))
+        leaves = job.stop.notice is not None and job.stop.notice.kind == "preempt"
+        _tell_others(job, lost("another machine of this run") if leaves else UserError((), exit_code=ExitCode.INTERRUPTED))
         if job.stop.notice is not None and job.stop.notice.kind == "preempt":
             left = job.stop.notice.left_s(time.time())
             job.emit("preempted", deadline_s=None if left is None else round(left, 3), reason=job.stop.notice.reason, saves="keep")
@@ -116,6 +123,7 @@ def _outcome(job: Job) -> tuple[ExitCode, tuple[Problem, ...]]:
             if failure.problems:
                 job.emit("failed", message="; ".join(_sentence(problem) for problem in failure.problems), fix=failure.problems[0].fix)
             else:
+                job.progress.say("stopped, as another machine of this run was told to stop")
                 job.emit("stopped")
         return failure.exit_code, failure.problems
 

@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from runtime.checkpoint.board import Board
+from runtime.checkpoint.portion import alive_key
 from runtime.config.problem import ExitCode, Problem, UserError
-from runtime.training.failure import is_absence, lost, may_be_absence
+from runtime.training.failure import absence, lost, may_be_absence
 from runtime.training.progress import duration
 
 _ENDED = "ended"
@@ -78,8 +79,8 @@ class Vigil:
         absence waits a moment for the reason, and is that of a lost machine when there comes none."""
         if may_be_absence(failure):
             self._await_word()
-            if self._heard is None and is_absence(failure):
-                failure = lost("another machine of this run", failure.problems[0].message)
+            if self._heard is None and (how := absence(failure)) is not None:
+                failure = lost("another machine of this run", how)
         self._look()
         if self._heard is not None:
             return self._heard
@@ -92,6 +93,10 @@ class Vigil:
         if self._heard is not None:
             raise self._heard
 
+    def rest(self) -> None:
+        """This process is about to end: which machines are silent is of no interest any more."""
+        self._presence = None
+
     def end(self) -> None:
         """This process has told what there is to tell. The head, with whom the board goes, waits a moment until all have heard it."""
         if self._index == 0:
@@ -101,27 +106,32 @@ class Vigil:
         self._thread.join(self._poll_s + 1.0)
         with suppress(ConnectionError):
             if self._machine.speaks:
-                self._board.post(_alive(self._machine.index), _GONE)
+                self._board.post(alive_key(self._machine.index), _GONE)
             self._board.post(_has_heard(self._index), b"1")
 
     def _watch(self) -> None:
-        beats = 0
+        beats, heard_at = 0, 0
         while not self._closing.wait(self._poll_s):
             beats += 1
             try:
                 if self._machine.speaks:
-                    self._board.post(_alive(self._machine.index), str(beats).encode())
-                if self._presence is not None and (gone := self._presence.look(self._board)) is not None:
+                    self._board.post(alive_key(self._machine.index), str(beats).encode())
+                presence = self._presence
+                if presence is not None and (gone := presence.look(self._board)) is not None:
                     self._post(gone)
                     self._hear(gone)
-                over = self._read() or self._heard is not None
+                is_over = self._read()
             except ConnectionError as error:
                 self._hear(lost("the head of this run", str(error)))
-                over = True
-            if over:
-                break
-        if self._heard is not None and not self._closing.wait(self._grace_s):
-            self._leave(self._heard)
+                is_over = True
+            if self._heard is None:
+                if is_over:
+                    return
+                continue
+            heard_at = heard_at or beats
+            if (beats - heard_at) * self._poll_s >= self._grace_s:
+                self._leave(self._heard)
+                return
 
     def _read(self) -> bool:
         """Whether somebody has told of an end; what it was is heard then, unless it was no failure."""
@@ -176,7 +186,7 @@ class _Presence:
     def look(self, board: Board) -> UserError | None:
         """That a machine is lost, once one has said nothing for too long; one that has ended is no more waited for."""
         for index, (word, since) in list(self._heard.items()):
-            said, now = board.read(_alive(index)), self._clock()
+            said, now = board.read(alive_key(index)), self._clock()
             who = f"machine {index + 1} of {self._count}"
             if said == _GONE:
                 del self._heard[index]
@@ -187,14 +197,10 @@ class _Presence:
                     self._say(f"{who} is heard of again")
             elif now - since > self._patience_s:
                 return lost(who, f"nothing was heard of it for {duration(now - since)}")
-            elif now - since > _SILENT_S and index not in self._spoken_of:
+            elif now - since > min(_SILENT_S, self._patience_s / 2) and index not in self._spoken_of:
                 self._spoken_of.add(index)
                 self._say(f"warning: nothing is heard of {who}; it is waited for {duration(self._patience_s)} (ddp_timeout)")
         return None
-
-
-def _alive(index: int) -> str:
-    return f"alive/{index}"
 
 
 def _has_heard(index: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,8 @@ class Apart:
     def disks(self, where: str, count: int = 2) -> list[Path]:
         return [self.root / where / f"machine-{index}" for index in range(count)]
 
-    def machines(self, disks: list[Path], *overrides: str, **values: Any) -> Machines:
-        return Machines(disks, self.written(**values), *overrides, environment=self.variables)
+    def machines(self, disks: list[Path], *overrides: str, own: Mapping[int, Mapping[str, str]] | None = None, **values: Any) -> Machines:
+        return Machines(disks, self.written(**values), *overrides, environment=self.variables, own=own)
 
     def agents(self, disks: list[Path], *overrides: str, **values: Any) -> Agents:
         return Agents(disks, self.written(**values), *overrides, environment=self.variables)

@@ -69,9 +69,16 @@ class Folders:
 
 
 class Machines(Folders):
-    """The processes of one run, one on each of `folders`."""
+    """The processes of one run, one on each of `folders`. `environment` is all machines', `own` what some have besides."""
 
-    def __init__(self, folders: Sequence[Path], recipe: Path, *overrides: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        recipe: Path,
+        *overrides: str,
+        environment: Mapping[str, str] | None = None,
+        own: Mapping[int, Mapping[str, str]] | None = None,
+    ) -> None:
         super().__init__(folders)
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_IMPORTS)
@@ -80,6 +87,7 @@ class Machines(Folders):
         for index, folder in enumerate(folders):
             place = {"RANK": str(index), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "WORLD_SIZE": str(len(folders))}
             place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1", **(environment or {})}
+            place |= (own or {}).get(index, {})
             process = context.Process(target=_train, args=(str(folder), str(recipe), list(overrides), place), daemon=True)
             process.start()
             self.processes.append(process)

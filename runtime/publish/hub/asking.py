@@ -18,6 +18,8 @@ from runtime.publish.hub.repository import Repository
 
 Result = TypeVar("Result")
 
+# The attempt, from 1, whose failure is more than a hiccup.
+NOTABLE = 4
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 # A Retry-After beyond this is a date far away or a mistake; asking once in ten minutes harms nobody.
 _LONGEST_ASKED_S = 600.0

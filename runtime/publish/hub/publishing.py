@@ -10,9 +10,11 @@ from runtime.checkpoint.manifest import read_manifest
 from runtime.config.problem import ExitCode, UserError
 from runtime.events import EventLog
 from runtime.publish.hub.access import ready_to_write
+from runtime.publish.hub.asking import NOTABLE
 from runtime.publish.hub.contents import model_files, stale
 from runtime.publish.hub.pushing import Pushed, push
 from runtime.publish.hub.repository import model_repository
+from runtime.training.progress import Progress
 
 # How long the end of a run goes on trying: an hour, as for its store.
 PATIENCE_S = 3600.0
@@ -30,6 +32,12 @@ def push_model(config: Any, folder: Path, *, events: EventLog, patience_s: float
     step = manifest.step
     events.append("stage", step, name="push")
     files = model_files(folder)
+
+    def tell(*, message: str, attempt: int, wait_s: float) -> None:
+        events.append("push_retry", step, message=message, attempt=attempt, wait_s=wait_s)
+        if attempt == NOTABLE:
+            Progress(speaks=True).say(f"warning: the Hub does not take what is pushed: {message}; it is asked again")
+
     try:
         repository = ready_to_write(repository, patience_s=patience_s)
         pushed = push(
@@ -38,7 +46,7 @@ def push_model(config: Any, folder: Path, *, events: EventLog, patience_s: float
             message=f"{manifest.run or 'trained model'}: {'merged model' if manifest.kind == 'merged' else 'trained model'} of step {step}",
             stale=lambda there: stale(there, files),
             patience_s=patience_s,
-            on_retry=lambda **fields: events.append("push_retry", step, **fields),
+            on_retry=tell,
         )
     except UserError as error:
         kept = [

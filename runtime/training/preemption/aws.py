@@ -73,7 +73,8 @@ class AwsSpot:
         if action not in ("terminate", "stop", "hibernate"):
             raise OSError(f"announced the unknown action {action!r}")
         # A hibernation begins with its notice.
-        deadline = _unix(document.get("time")) or self._clock() + (0.0 if action == "hibernate" else _LEAD_S)
+        told, now = _unix(document.get("time")), self._clock()
+        deadline = answer.here(told, now) if told is not None else now + (0.0 if action == "hibernate" else _LEAD_S)
         return Sign(kind="preempt", reason=f"Amazon takes this spot machine away ({action})", deadline_at=deadline)
 
     def _get(self, path: str) -> Answer:

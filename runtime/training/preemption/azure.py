@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from runtime.training.preemption.metadata import MetadataService
+from runtime.training.preemption.metadata import Answer, MetadataService
 from runtime.training.preemption.source import Sign
 
 _MARK = {"Metadata": "true"}
@@ -62,7 +62,7 @@ class AzureSpot:
         events = [event for event in listed if isinstance(event, dict) and self._concerns_us(event)] if isinstance(listed, list) else []
         ends = [event for event in events if _kind(event) in _ENDS]
         if ends:
-            deadline, kind = min((self._not_before(event), _kind(event)) for event in ends)
+            deadline, kind = min((self._not_before(event, answer), _kind(event)) for event in ends)
             return Sign(kind="preempt", reason=f"Microsoft takes this machine away ({kind})", deadline_at=deadline)
         for event in events:
             identity = str(event.get("EventId"))
@@ -79,8 +79,8 @@ class AzureSpot:
         # Names of resources are the same in capital and small letters.
         return self._machine.casefold() in {str(name).casefold() for name in named}
 
-    def _not_before(self, event: dict[str, Any]) -> float:
-        """When it may happen, Unix seconds. An event that has started says nothing there: it happens now."""
+    def _not_before(self, event: dict[str, Any], answer: Answer) -> float:
+        """When it may happen, Unix seconds by this machine's clock. An event that has started says nothing there: it happens now."""
         if event.get("EventStatus") == "Started":
             return self._clock()
         text = str(event.get("NotBefore") or "")
@@ -91,7 +91,7 @@ class AzureSpot:
                 moment = datetime.fromisoformat(text)
             except ValueError:
                 return self._clock() + _LEAD_S
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return answer.here((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), self._clock())
 
 
 def _kind(event: dict[str, Any]) -> str:

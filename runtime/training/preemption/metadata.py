@@ -7,6 +7,8 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ LINK_LOCAL = "http://169.254.169.254"
 
 # Answers are a word or a short document; anything longer does not come from a metadata service.
 _MAX_BYTES = 256 * 1024
+_CLOCKS_AGREE_S = 3.0
 
 
 class BusyError(OSError):
@@ -43,6 +46,16 @@ class Answer:
         if not isinstance(found, dict):
             raise OSError(f"no JSON object: {self.text[:60]!r}")
         return found
+
+    def here(self, moment: float, now: float) -> float:
+        """`moment`, which the service told, in Unix seconds of this machine's clock, which may be wrong by hours; `now` is what that shows."""
+        try:
+            sent = parsedate_to_datetime(self.headers.get("date", ""))
+        except ValueError:
+            return moment
+        off = now - (sent if sent.tzinfo else sent.replace(tzinfo=UTC)).timestamp()
+        # Told in whole seconds, and some time ago: less than that is no difference.
+        return moment if abs(off) < _CLOCKS_AGREE_S else moment + off
 
     def considered(self) -> Answer:
         """Itself. Raises BusyError when it says no more than that it should be asked again."""

@@ -17,7 +17,7 @@ from apart import SHORT, Apart, long_only
 from machines import Machines
 from object_servers import ObjectServer
 
-from runtime.checkpoint.manifest import is_sealed, read_manifest
+from runtime.checkpoint.manifest import read_manifest
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
@@ -76,6 +76,19 @@ def test_without_a_storage_they_are_refused_before_training(recipe: Callable[...
     assert refused.end() == [2, 2], refused.log
     assert "set launch.storage" in refused.log
     assert not refused.events("prepared")
+
+
+@pytest.mark.parametrize("apart", ["directory"], indirect=True)
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_folder_that_one_of_them_cannot_use_ends_both_for_that_reason(apart: Apart, victim: int) -> None:
+    disks = apart.disks("refused")
+    disks[victim].mkdir(parents=True)
+    (disks[victim] / "out").write_text("a file")
+    refused = apart.machines(disks)
+    assert refused.end() == [2, 2], refused.log
+    for index in range(2):
+        assert "output_dir is a file, or lies under one" in refused.log_of(index)
+    assert "Traceback" not in refused.log
 
 
 @long_only
@@ -171,7 +184,7 @@ def test_the_best_model_is_brought_together(apart: Apart) -> None:
 
 @long_only
 def test_the_head_moves_and_an_old_disk_comes_back(apart: Apart) -> None:
-    """A disk that was away has portions of a later step of the first life, and a whole checkpoint that the run has left behind since."""
+    """A disk that was away has portions of the first life, and its word and log; those of later steps have been sealed since, from other machines."""
     calm = apart.calm()
     first, second = apart.disks("moving")
     life = apart.machines([first, second], "launch.upload_mb_per_s=0.1")
@@ -187,8 +200,6 @@ def test_the_head_moves_and_an_old_disk_comes_back(apart: Apart) -> None:
     shutil.rmtree(first)
     before = apart.newest()
     assert before is not None
-    stale = away / "out" / "checkpoints" / "step-00000008"
-    shutil.copytree(next(path for path in (away / "out" / "portions").glob("step-*") if is_sealed(path)), stale)
     last = apart.machines([away, second])
     assert last.end() == [0, 0], last.log
     assert went_on_from(last)[-1] == before.step

@@ -64,6 +64,16 @@ def test_what_is_not_there_is_told_with_how_to_see_what_is(record: RunRecord, tm
     assert not (tmp_path / "copy").exists()
 
 
+def test_a_full_disk_is_told_as_a_full_disk_and_leaves_nothing(record: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.checkpoint.disk.free_bytes", lambda _place: 3)
+    with pytest.raises(UserError) as caught:
+        pull(record, tmp_path / "full" / "copy", step=10)
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.place, caught.value.exit_code) == ("disk-full", str(tmp_path / "full" / "copy"), ExitCode.INVALID)
+    assert "resume" not in problem.fix
+    assert list((tmp_path / "full").iterdir()) == []
+
+
 def test_what_is_damaged_here_comes_from_the_storage(record: RunRecord, tmp_path: Path) -> None:
     damaged = Path(record.output_dir) / "checkpoints" / "step-00000020" / "model.safetensors"
     damaged.write_bytes(b"checkpoint of 2!")

@@ -18,7 +18,7 @@ from runtime.checkpoint.directory import DirectoryStore
 from runtime.checkpoint.follower import Follower
 from runtime.checkpoint.manifest import Manifest, read_manifest
 from runtime.checkpoint.others import Others
-from runtime.checkpoint.portion import PortionError, merge, place_facts
+from runtime.checkpoint.portion import PortionError, alive_key, merge, place_facts
 from runtime.checkpoint.restore import find_newest, survey
 from runtime.checkpoint.retention import Keep
 from runtime.checkpoint.stored import RunStore
@@ -285,6 +285,39 @@ def test_a_head_that_dies_leaves_no_checkpoint_and_its_followers_end(fleet: Flee
     fleet.board.gone = True
     assert fleet.follower.flush(LONG_S)
     assert fleet.newest() is None
+
+
+def test_a_head_that_ends_waits_for_machines_that_are_there_and_no_others(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(others, "_SILENT_S", 0.05)
+    fleet.stores[1].gate.clear()
+    fleet.save(40)
+    assert fleet.stores[1].started.wait(LONG_S)
+    assert not fleet.head.flush(0.1)
+    assert fleet.head._others is not None
+    fleet.head._others.hurry()
+    for beat in range(20):
+        fleet.board.post(alive_key(1), b"%d" % beat)
+        assert not fleet.head.flush(0.01)
+    assert fleet.told[0].kinds() == []
+    assert not fleet.head.flush(LONG_S)
+    assert fleet.told[0].kinds() == [("upload_failed", 40)]
+    assert "it is gone without a word" in fleet.told[0].events[0][2]["message"]
+
+
+def test_a_machine_that_has_ended_is_not_waited_for(fleet: Fleet) -> None:
+    assert fleet.follower.close(LONG_S)
+    fleet.head.submit(fleet.portion(40, 0))
+    assert not fleet.head.flush(LONG_S)
+    assert "it has ended" in fleet.told[0].events[0][2]["message"]
+
+
+def test_a_portion_that_could_not_be_sealed_is_not_waited_for(fleet: Fleet) -> None:
+    fleet.head.submit(fleet.portion(40, 0))
+    fleet.follower.miss(40, "the disk is full")
+    assert not fleet.head.flush(LONG_S)
+    assert "machine 2 of 2 has no portion of step 40 to send: the disk is full" in fleet.told[0].events[0][2]["message"]
+    fleet.save(50)
+    assert fleet.head.flush(LONG_S)
 
 
 def test_portions_of_two_lives_never_meet(tmp_path: Path, sealed: Any) -> None:

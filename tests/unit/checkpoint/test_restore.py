@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tenacity import wait_none
 
-from runtime.checkpoint import patience
+from runtime.checkpoint import patience, restore
 from runtime.checkpoint.checksum import digest_files
 from runtime.checkpoint.directory import DirectoryStore
 from runtime.checkpoint.fetching import copy_sealed
@@ -232,6 +232,19 @@ def test_an_unfinished_upload_is_walked_past(sealed: Any, place: RunStore) -> No
     found = find_newest([place])
     assert found is not None
     assert (found.step, [problem.code for problem in found.skipped]) == (30, ["unsealed"])
+
+
+def test_what_was_just_brought_is_not_taken_for_news(sealed: Any, tmp_path: Path, place: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    seal_in_store(place, sealed(10, checkpoints=tmp_path / "gone"), writer="1-aaaa")
+    place.store.put_bytes("run/checkpoints/step-00000020/1-aaaa/a", b"half")
+    here = tmp_path / "checkpoints"
+    read: list[Path] = []
+    monkeypatch.setattr(restore, "verify", lambda folder, manifest, **_options: read.append(folder) or ())  # type: ignore[func-returns-value]
+    found = restore_newest([here, place], here).found
+    assert found is not None
+    assert found.folder == here / "step-00000010"
+    assert f"newest sealed checkpoint in {place.url()}; step 20" in found.sentence
+    assert read == []
 
 
 def test_a_fetched_copy_is_a_sealed_folder_like_the_first(sealed: Any, tmp_path: Path, place: RunStore) -> None:

@@ -14,7 +14,7 @@ from runtime.checkpoint.restore import find_newest
 from runtime.checkpoint.retention import Keep, discard, prune, prune_stored, superfluous
 from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.storing import seal_in_store
-from runtime.config.problem import UserError
+from runtime.config.problem import Problem, UserError
 
 
 @given(
@@ -233,3 +233,44 @@ def test_nothing_is_deleted_by_one_who_may_not(sealed: Any, place: RunStore) -> 
     with pytest.raises(PermissionError):
         prune_stored(place, Keep(last=1), attempt=1, guard=refuse)
     assert keys(place) == before
+
+
+@pytest.mark.parametrize("held", ["step-00000020/manifest.json", "step-00000010/1-aaaa/a", "step-00000020/1-aaaa/b"])
+def test_what_somebody_keeps_from_being_deleted_keeps_nothing_else(
+    sealed: Any, place: RunStore, monkeypatch: pytest.MonkeyPatch, held: str
+) -> None:
+    for step in (10, 20, 30, 40):
+        seal_in_store(place, sealed(step, files={"a": b"x", "b": b"y"}), writer="1-aaaa")
+    there, delete = keys(place), DirectoryStore.delete
+
+    def refused(store: DirectoryStore, key: str) -> None:
+        if key.endswith(held):
+            raise UserError(Problem(code="store-refused", message="it has snapshots"))
+        delete(store, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectoryStore, "delete", refused)
+        for _ in range(2):
+            with pytest.raises(UserError, match="it has snapshots"):
+                prune_stored(place, Keep(last=1), attempt=2)
+    # A manifest that stays keeps its own objects: what can be seen is whole.
+    stays = {key for key in there if key.startswith("step-00000040/")}
+    stays |= {key for key in there if key.startswith("step-00000020/")} if held.endswith("manifest.json") else {held}
+    assert keys(place) == stays
+    prune_stored(place, Keep(last=1), attempt=2)
+    assert keys(place) == {key for key in there if key.startswith("step-00000040/")}
+
+
+def test_credentials_that_are_refused_are_refused_once(sealed: Any, place: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in (10, 20, 30):
+        seal_in_store(place, sealed(step, files={"a": b"x"}), writer="1-aaaa")
+    asked: list[str] = []
+
+    def refused(_store: DirectoryStore, key: str) -> None:
+        asked.append(key)
+        raise UserError(Problem(code="credentials", message="expired"))
+
+    monkeypatch.setattr(DirectoryStore, "delete", refused)
+    with pytest.raises(UserError, match="expired"):
+        prune_stored(place, Keep(last=1), attempt=1)
+    assert len(asked) == 1

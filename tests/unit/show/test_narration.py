@@ -50,6 +50,27 @@ def test_a_stage_is_told_once():
     assert lines == ["preparing data", "loading the model"]
 
 
+def test_what_a_store_and_the_hub_do_not_do_is_told():
+    lines = told(
+        [
+            event("store_keeps", message="AccessDenied"),
+            event("store_deletes"),
+            event("upload_failed", 40, path="out/checkpoints/step-00000040", message="a.bin is missing"),
+            event("upload_failed", None, path="out/final", message="a bug"),
+            event("fenced", 40, message="attempt 2 has taken this run over"),
+            *(event("push_retry", 40, message="429", attempt=attempt) for attempt in range(1, 9)),
+        ]
+    )
+    assert lines == [
+        "checkpoints that are not to be kept stay in the store: AccessDenied",
+        "what is not to be kept could be deleted from the store",
+        "step 40 was not stored: a.bin is missing",
+        "out/final was not stored: a bug",
+        "attempt 2 has taken this run over",
+        "the Hub does not take what is pushed and is asked again: 429",
+    ]
+
+
 def test_benchmarks_are_told_with_the_first_score_of_each_task():
     lines = told(
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,16 +36,25 @@ def job(tmp_path: Path, rank: Any, said: list[str], **values: Any) -> Any:
 
 
 @pytest.fixture
-def met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """`met(storage=None)`: what two machines with disks of their own come to, and what was said."""
-    board = MemoryBoard()
+    board, jobs = MemoryBoard(), []
     monkeypatch.setattr(subject, "open_board", lambda _rank: board)
 
     def meeting(**values: Any) -> tuple[list[Any], list[str]]:
         said: list[str] = []
-        return Meeting(2).run(lambda rank: meet(job(tmp_path, rank, said, **values)), [0, 0]), said
 
-    return meeting
+        def come(rank: Any) -> Any:
+            jobs.append(job(tmp_path, rank, said, **values))
+            return meet(jobs[-1])
+
+        return Meeting(2).run(come, [0, 0]), said
+
+    yield meeting
+    for one in sorted(jobs, key=lambda one: -one.rank.index):
+        for vigil in one.vigils:
+            vigil.end()
+        one.ends.close()
 
 
 def test_all_take_the_heads_word_for_the_run_and_its_attempt(met: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime.config.problem import ExitCode, Problem, UserError
-from runtime.training.failure import explain
+from runtime.training.failure import absence, explain
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,18 @@ def test_kinds(error: Exception, code: str, tmp_path: Path) -> None:
 def test_what_is_said_already_stays() -> None:
     error = UserError(Problem(code="x", message="y"), exit_code=ExitCode.NOT_VERIFIED)
     assert explain(error, output_dir=Path()) is error
+
+
+@pytest.mark.parametrize(
+    ("error", "how"),
+    [
+        (RuntimeError("[../gloo/transport/tcp/pair.cc:537] Connection closed by peer [127.0.0.1]:47"), "connection closed by peer"),
+        (RuntimeError("[../gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 20000ms for recv operation"), "timed out"),
+        (RuntimeError("NCCL error: remote process exited or there was a network error"), "its connection broke"),
+        (RuntimeError("shapes differ"), None),
+        (ConnectionError("connection refused"), None),
+        (UserError(Problem(code="x", message="connection refused")), None),
+    ],
+)
+def test_what_torch_says_of_a_process_that_is_gone_is_told_from_failures(error: Exception, how: str | None) -> None:
+    assert absence(explain(error)) == how

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -30,6 +31,8 @@ class Service:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.now = Clock().now
+        """What the cloud's own clock shows."""
         self.faults: list[Callable[[Handler], None] | None] = []
         self._released = threading.Event()
         service = self
@@ -48,6 +51,9 @@ class Service:
 
             def log_message(self, *args: Any) -> None:
                 pass
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return formatdate(service.now if timestamp is None else timestamp, usegmt=True)
 
         class _Server(ThreadingHTTPServer):
             def handle_error(self, *args: Any) -> None:

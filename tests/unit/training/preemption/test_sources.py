@@ -80,6 +80,16 @@ def test_a_notice_of_amazons_without_a_readable_time_still_counts(aws: Any, acti
     assert sign.deadline_at == aws.clock.now + left
 
 
+@pytest.mark.parametrize("off_s", [-7200.0, -50.0, 2.0, 50.0, 7200.0])
+def test_a_clock_that_is_wrong_moves_no_deadline(aws: Any, azure: Any, off_s: float) -> None:
+    """What is left is what the cloud's own clock says, within the second that it tells."""
+    aws.clock.now += off_s
+    aws.action, azure.events = TAKEN, [event("Preempt")]
+    signs = [of_aws(aws).next_sign(), AzureSpot(MetadataService(azure.endpoint), clock=aws.clock).next_sign()]
+    left = [sign.deadline_at - aws.clock.now for sign in signs if sign is not None and sign.deadline_at is not None]
+    assert left == [pytest.approx(120.0, abs=3.0), pytest.approx(40.0, abs=3.0)]
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>log in here</html>", b"[]", b'{"action": "dance"}', b'{"action": "termi'])
 def test_what_is_no_notice_is_not_taken_for_amazons(aws: Any, content: bytes) -> None:
     aws.action = content

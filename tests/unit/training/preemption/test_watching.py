@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,8 @@ class Heard(StopRequest):
 
 def test_a_notice_asks_the_run_to_stop_and_a_hint_to_save(aws: Any, tmp_path: Path) -> None:
     stop = Heard()
+    # Both clocks are right; the moment that is told is long past.
+    aws.now = time.time()
     aws.rebalance, aws.action = {"noticeTime": "2023-11-14T22:13:00Z"}, None
     from runtime.training.preemption.aws import AwsSpot
 
