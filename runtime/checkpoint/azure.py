@@ -84,7 +84,8 @@ class _Azure(ToldApart):
             # Piece by piece: all at once, the library holds it twice.
             yield from stream.chunks()
 
-    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
+    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None, checksums: bool = False) -> None:
+        del checksums
         condition = {"etag": replaces, "match_condition": self._same} if replaces is not None else {}
         with self._explained(name, replacing=replaces is not None):
             self._container.get_blob_client(name).upload_blob(content, overwrite=not create, **condition)

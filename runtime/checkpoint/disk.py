@@ -156,7 +156,10 @@ def disk_error(error: OSError, place: Path, *, needed: int | None = None) -> Use
 def looks_full(error: BaseException, place: Path) -> bool:
     """Whether `error` comes from a full disk, also when the library that wrote said so only in words or not at all."""
     current: BaseException | None = error
-    while current is not None:
+    seen: set[int] = set()
+    while current is not None and id(current) not in seen:
+        # An exception may be its own cause.
+        seen.add(id(current))
         if isinstance(current, OSError) and current.errno in _FULL:
             return True
         if "No space left on device" in str(current):

@@ -78,7 +78,9 @@ class _Google(ToldApart):
             raise ReplacedError(*error.args) from error
         yield content
 
-    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
+    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None, checksums: bool = False) -> None:
+        # Always announced here.
+        del checksums
         generation = 0 if create else int(replaces) if replaces is not None else None
         with self._explained(name):
             self._bucket.blob(name).upload_from_string(

@@ -110,7 +110,8 @@ class _Hub(ToldApart):
             raise ReplacedError(*error.args) from error
         yield content
 
-    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
+    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None, checksums: bool = False) -> None:
+        del checksums
         from huggingface_hub import CommitOperationAdd
 
         if not self._ready:

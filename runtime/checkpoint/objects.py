@@ -73,7 +73,8 @@ class ObjectStore:
             raise ValueError(f"{self.url()} cannot create conditionally")
         if replaces is not None and not self.capabilities.conditional_replace:
             raise ValueError(f"{self.url()} cannot replace conditionally")
-        again(lambda: self._service.put(name, content, create=create, replaces=replaces))
+        checksums = self._found is not None and self._found.checksums
+        again(lambda: self._service.put(name, content, create=create, replaces=replaces, checksums=checksums))
 
     def get_file(self, key: str, target: Path, *, arrived: Arrived = nobody) -> Digest:
         """As Store.get_file. Several spans are fetched at once, all of one version."""

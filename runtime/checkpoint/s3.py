@@ -134,10 +134,11 @@ class _S3:
             while piece := body.read(_PIECE_BYTES):
                 yield piece
 
-    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
+    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None, checksums: bool = False) -> None:
         condition = {"IfNoneMatch": "*"} if create else {"IfMatch": replaces} if replaces is not None else {}
+        announced = {"ChecksumCRC64NVME": written(self._crc.of(content))} if checksums else {}
         with self._explained(name, replacing=replaces is not None):
-            self._client.put_object(Bucket=self.address.bucket, Key=name, Body=content, **condition)
+            self._client.put_object(Bucket=self.address.bucket, Key=name, Body=content, **condition, **announced)
 
     def send(self, name: str, source: Path, parts: Parts, *, checksums: bool) -> tuple[Digest, str | None]:
         size = source.stat().st_size

@@ -57,8 +57,8 @@ class Service(Protocol):
         """A span of the version that `head` told of, in pieces. ReplacedError when there is another one by now."""
         ...
 
-    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
-        """Write a small object, under at most one condition."""
+    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None, checksums: bool = False) -> None:
+        """Write a small object, under at most one condition; with `checksums` it announces its own, which the service is known to compare."""
         ...
 
     def send(self, name: str, source: Path, parts: Parts, *, checksums: bool) -> tuple[Digest, str | None]:

@@ -35,6 +35,8 @@ class _Job:
     sent: dict[str, int] = field(default_factory=dict)
     call: Call | None = None
     paused_s: float = 0.0
+    late: bool = False
+    """Whether it has stepped back for newer ones, and is sent when nothing else is to be."""
 
     @property
     def is_final(self) -> bool:
@@ -44,12 +46,19 @@ class _Job:
         """Whether it is worth sending after one with `keep`: the final model, and the best checkpoint, which may become it on another machine."""
         return self.is_final or (keep is not None and self.step in keep.best)
 
+    @property
+    def can_be_late(self) -> bool:
+        """Whether it is to be kept for good, however old it is; of several machines' portions, nobody keeps the others that long."""
+        if self.step is None or self.call is not None or self.keep is None or not self.keep.every:
+            return False
+        return self.step % self.keep.every == 0
+
 
 class Uploader:
     """Seals submitted folders in `place`, one after another.
 
     At most one checkpoint waits while one is sent: a newer one replaces it, and replaces one that keeps failing. The final model is never
-    replaced, nor is the checkpoint that evaluated best. Files that the newest checkpoint in the store has too are not sent again. Failures are retried with growing pauses until they pass, the uploader is closed, or a newer checkpoint takes over.
+    replaced, nor is the checkpoint that evaluated best; every K-th steps back and is sent when there is time. Files that the newest checkpoint in the store has too are not sent again. Failures are retried with growing pauses until they pass, the uploader is closed, or a newer checkpoint takes over.
     No method raises what a store does; `on_event` is told. When another process has taken the `lease`, or a higher attempt is found to have sealed the
     same step, this one is the run's past: it stops for good and `fenced` says why. The lease is held before every change of the store, renewed
     while nothing is to be sent, and given back at the end; None for one who sends a finished model and is no second life of the run.
@@ -124,6 +133,9 @@ class Uploader:
             else:
                 dropped = [other for other in self._waiting if not (job.is_final or other.stays(keep))]
                 message = f"a newer checkpoint ({folder.name}) is waiting to be uploaded"
+                for other in dropped:
+                    other.late = self._others is None and other.can_be_late
+                dropped = [other for other in dropped if not other.late]
                 self._waiting = [other for other in self._waiting if other not in dropped]
                 self._waiting.append(job)
                 self._latest_sealed[job.is_final] = (job.folder, False)
@@ -168,7 +180,9 @@ class Uploader:
             self._renew()
         with self._changed:
             if not self._closing:
-                self._active = self._waiting.pop(0)
+                # The first that has not stepped back, else the first.
+                self._active = min(self._waiting, key=lambda job: job.late)
+                self._waiting.remove(self._active)
                 return self._active
             abandoned, self._waiting = self._waiting, []
         for job in abandoned:
@@ -216,12 +230,20 @@ class Uploader:
         except (NotUploadableError, PortionError) as error:
             self._tell("upload_failed", job, message=str(error))
         except (OSError, UserError) as error:
-            self._tell("upload_failed" if self._closing else "upload_dropped", job, message=str(error))
+            if not self._step_back(job):
+                self._tell("upload_failed" if self._closing else "upload_dropped", job, message=str(error))
         else:
             # How fast the store is, and how often it is worth saving, is learnt from this: a store that was away for hours is not slow.
             self._succeed(job, manifest, self._clock() - started - job.paused_s)
             return
         self._untidy = True
+
+    def _step_back(self, job: _Job) -> bool:
+        with self._changed:
+            job.late = self._others is None and job.can_be_late and not self._closing
+            if job.late:
+                self._waiting.append(job)
+            return job.late
 
     def _seal(self, job: _Job) -> Manifest:
         self._guard()
@@ -262,7 +284,8 @@ class Uploader:
             self._changed.wait_for(lambda: self._closing, seconds)
 
     def _succeed(self, job: _Job, manifest: Manifest, seconds: float) -> None:
-        self._earlier = manifest
+        if not job.late:
+            self._earlier = manifest
         with self._changed:
             if self._latest_sealed.get(job.is_final) == (job.folder, False):
                 self._latest_sealed[job.is_final] = (job.folder, True)
@@ -275,7 +298,8 @@ class Uploader:
             sent_bytes=sum(job.sent.values()),
         )
         # Where nothing is to be deleted but leftovers, and there are none, thousands of objects need not be listed after each save.
-        if job.keep is not None and (self._untidy or job.keep.last is not None):
+        # One that comes late knows nothing of what is to be kept by now.
+        if job.keep is not None and not job.late and (self._untidy or job.keep.last is not None):
             try:
                 prune_stored(self._place, job.keep, attempt=self._attempt, writer=self.writer, sealed=job.step, guard=self._guard)
                 self._place.store.drop_unfinished(self._place.key(""), self._is_left_over)
@@ -320,7 +344,8 @@ class Uploader:
 
     def _is_superseded(self, job: _Job) -> bool:
         with self._changed:
-            return self._closing or any(not (other.is_final or job.stays(other.keep)) for other in self._waiting)
+            others = [other for other in self._waiting if not other.late]
+            return self._closing or any(job.late or not (other.is_final or job.stays(other.keep)) for other in others)
 
     def _pause(self, job: _Job, seconds: float) -> None:
         began = self._clock()

@@ -16,9 +16,8 @@ from runtime.checkpoint.staging import sweep_staging
 from runtime.config.beat import preemption_hours
 from runtime.config.load import config_hash, dump_yaml
 from runtime.config.problem import ExitCode, Problem, UserError
-from runtime.config.wishes import fsdp_option, offloads
+from runtime.config.wishes import fsdp_option
 from runtime.events import EventLog
-from runtime.model.network import go_offline_if_alone
 from runtime.plugins.hooks import hooks_of
 from runtime.publish.card import Facts
 from runtime.training.bringing import bring_start, bring_whole
@@ -27,11 +26,11 @@ from runtime.training.company import meet
 from runtime.training.failure import explain, lost
 from runtime.training.folder import RunFolder, claimed, write_config
 from runtime.training.job import Job, Surroundings
+from runtime.training.joining import join, ready_libraries
 from runtime.training.preemption.watching import watching
-from runtime.training.processes import WAIT_S, Rank, read_verdict, write_verdict
+from runtime.training.processes import Rank, read_verdict, write_verdict
 from runtime.training.progress import Progress, duration
 from runtime.training.pushes import await_copies, copying, open_repository, push_data, push_final
-from runtime.training.quiet import quiet_libraries
 from runtime.training.rescale import made_by, rescaled, sentence
 from runtime.training.resume import Start, find_start
 from runtime.training.saving import Saver
@@ -54,7 +53,7 @@ def train(config: Any, surroundings: Surroundings, stop: StopRequest) -> ExitCod
     progress = Progress(speaks=rank.is_main)
     with ExitStack() as stack:
         try:
-            _meet(config, surroundings, rank, progress)
+            join(config, surroundings, rank, progress)
             events = rank.together((lambda: _opened(stack, folder, surroundings.run)) if rank.is_main else None)
         except Exception as error:
             failure = explain(error, output_dir=folder.path)
@@ -149,7 +148,7 @@ def _train(job: Job) -> ExitCode:
     began = time.monotonic()
     config, rank, folder = job.config, job.rank, job.folder
     if rank.world_size == 1:
-        _ready_libraries(config, job.surroundings, job.progress)
+        ready_libraries(config, job.surroundings, job.progress)
     import torch
 
     from runtime.model.liger import require_liger
@@ -406,32 +405,3 @@ def _begin_folder(job: Job) -> None:
         write_config(job.folder, dump_yaml(job.config))
         sweep_staging(job.folder.path)
         sweep_staging(job.folder.checkpoints)
-
-
-def _ready_libraries(config: Any, surroundings: Surroundings, progress: Progress) -> None:
-    """What has to be settled before the training libraries are imported."""
-    if go_offline_if_alone(config):
-        progress.say("the Hugging Face Hub cannot be reached: only what is in its cache here is used")
-    quiet_libraries(debug=surroundings.debug)
-
-
-def _meet(config: Any, surroundings: Surroundings, rank: Rank, progress: Progress) -> None:
-    """Meet the other processes of the run, if there are any, before anything can fail on one of them alone."""
-    if rank.world_size == 1:
-        return
-    _ready_libraries(config, surroundings, progress)
-    from datetime import timedelta
-
-    import torch
-    import torch.distributed as dist
-
-    if dist.is_initialized():
-        # Whoever called has met them already.
-        return
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(rank.local)
-    # Shards that wait in host memory are exchanged there too.
-    on_host = fsdp_option(config) is not None and offloads(config)
-    wait_s = config.ddp_timeout or WAIT_S
-    dist.init_process_group(("cpu:gloo,cuda:nccl" if on_host else "nccl") if cuda else "gloo", timeout=timedelta(seconds=wait_s))

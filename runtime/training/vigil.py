@@ -13,7 +13,7 @@ from runtime.checkpoint.board import Board
 from runtime.checkpoint.portion import alive_key
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.training.failure import absence, lost, may_be_absence
-from runtime.training.progress import duration
+from runtime.training.presence import GONE, Presence
 
 _ENDED = "ended"
 """Where the process that ended first tells how."""
@@ -22,9 +22,6 @@ _POLL_S = 0.5
 _GRACE_S = 15.0
 # One that meets nothing but a broken connection waits so long for the reason, and the head so long for all to have heard its own.
 _WORD_S = 5.0
-# A machine that has said nothing for so long is spoken of; a long look at memory or a disk is shorter.
-_SILENT_S = 60.0
-_GONE = b"gone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +64,7 @@ class Vigil:
         self._poll_s = poll_s
         self._grace_s = grace_s
         self._word_s = word_s
-        self._presence = _Presence(machine.count, patience_s, say, clock) if index == 0 else None
+        self._presence = Presence(machine.count, patience_s, say, clock) if index == 0 else None
         self._heard: UserError | None = None
         self._closing = threading.Event()
         self._changed = threading.Condition()
@@ -106,7 +103,7 @@ class Vigil:
         self._thread.join(self._poll_s + 1.0)
         with suppress(ConnectionError):
             if self._machine.speaks:
-                self._board.post(alive_key(self._machine.index), _GONE)
+                self._board.post(alive_key(self._machine.index), GONE)
             self._board.post(_has_heard(self._index), b"1")
 
     def _watch(self) -> None:
@@ -170,37 +167,6 @@ class Vigil:
                 if not waiting:
                     return
                 time.sleep(self._poll_s)
-
-
-class _Presence:
-    """Which machines have said something lately, as the head sees it."""
-
-    def __init__(self, count: int, patience_s: float, say: Callable[[str], None], clock: Callable[[], float]) -> None:
-        self._count = count
-        self._patience_s = patience_s
-        self._say = say
-        self._clock = clock
-        self._heard: dict[int, tuple[bytes | None, float]] = {index: (None, clock()) for index in range(1, count)}
-        self._spoken_of: set[int] = set()
-
-    def look(self, board: Board) -> UserError | None:
-        """That a machine is lost, once one has said nothing for too long; one that has ended is no more waited for."""
-        for index, (word, since) in list(self._heard.items()):
-            said, now = board.read(alive_key(index)), self._clock()
-            who = f"machine {index + 1} of {self._count}"
-            if said == _GONE:
-                del self._heard[index]
-            elif said != word:
-                self._heard[index] = (said, now)
-                if index in self._spoken_of:
-                    self._spoken_of.remove(index)
-                    self._say(f"{who} is heard of again")
-            elif now - since > self._patience_s:
-                return lost(who, f"nothing was heard of it for {duration(now - since)}")
-            elif now - since > min(_SILENT_S, self._patience_s / 2) and index not in self._spoken_of:
-                self._spoken_of.add(index)
-                self._say(f"warning: nothing is heard of {who}; it is waited for {duration(self._patience_s)} (ddp_timeout)")
-        return None
 
 
 def _has_heard(index: int) -> str:

@@ -35,6 +35,20 @@ class Request:
         return f"{self.kind} {self.key}"
 
 
+class InTurn:
+    """In place of a pool of threads: one piece of work after another, as a program that is stepped needs it."""
+
+    def __init__(self, *_args: object, **_options: object) -> None: ...
+
+    def __enter__(self) -> InTurn:
+        return self
+
+    def __exit__(self, *_reason: object) -> None: ...
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        return map(function, items)
+
+
 class _Paused(BaseException):
     """The program asks what has not been answered yet."""
 

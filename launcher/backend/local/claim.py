@@ -11,7 +11,10 @@ from runtime.checkpoint.layout import CHECKPOINTS, FINAL, PORTIONS, WEIGHTS
 from runtime.config.problem import Problem, UserError
 from runtime.record import RunRecord, read_record
 
-OWN_NAMES = (CHECKPOINTS, FINAL, WEIGHTS, PORTIONS, ".uploader", "events.jsonl", "chaos.json", "train.lock", "config.yml", "run.json")
+OWN_NAMES = (
+    *(CHECKPOINTS, FINAL, WEIGHTS, PORTIONS),
+    *(".uploader", ".activations", "spectrum.json", "lm_eval.json", "events.jsonl", "chaos.json", "train.lock", "config.yml", "run.json"),
+)
 """What a run leaves in its output folder, the mark of ownership last."""
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from launcher.backend.local.claim import claim, owner_of, release
+from launcher.backend.local.machine import _delete_output
 from runtime.config.problem import UserError
 from runtime.record import RunRecord
 
@@ -66,6 +67,17 @@ def test_release_takes_back_only_its_own_claim(tmp_path):
     release(output, "two")
     assert owner_of(output) == "one"
     release(output, "one")
+    assert not output.exists()
+
+
+def test_all_that_a_run_leaves_goes_with_it(tmp_path):
+    output = tmp_path / "out"
+    claim(output, record("one", output))
+    for name in ("checkpoints/step-00000010", "final", "weights", "portions/step-00000010", ".activations"):
+        (output / name).mkdir(parents=True)
+    for name in (".uploader", "events.jsonl", "train.lock", "portions/stored"):
+        (output / name).write_text("x")
+    assert _delete_output(output, "one") == []
     assert not output.exists()
 
 

@@ -61,8 +61,8 @@ class Memory:
             self.on("piece")
             yield content[start : min(start + PIECE_BYTES, offset + count)]
 
-    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
-        self.on("put")
+    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None, checksums: bool = False) -> None:
+        self.on(f"put {checksums}" if name.startswith("deep/run/") else "put")
         version = self.objects[name][0] if name in self.objects else 0
         if self.conditions and ((create and version) or (replaces is not None and replaces != str(version))):
             raise FileExistsError(name)
@@ -187,7 +187,7 @@ def test_a_probe_that_the_library_sent_twice_is_understood() -> None:
     service = Memory()
     real, sent = service.put, [0]
 
-    def put(name: str, content: bytes, *, create: bool, replaces: str | None) -> None:
+    def put(name: str, content: bytes, *, create: bool, replaces: str | None, checksums: bool = False) -> None:
         sent[0] += 1
         real(name, content, create=create, replaces=replaces)
         if sent[0] == 1:
@@ -372,6 +372,17 @@ def test_parts_are_few_enough_for_every_service(size: int) -> None:
     assert step % (1 << 20) == 0
     assert -(-size // step) <= 10_000
     assert step <= part_bytes(size, 2 * PART_BYTES) <= max(step, 2 * PART_BYTES)
+
+
+@pytest.mark.parametrize("sums", [True, False])
+def test_small_objects_announce_their_checksum_where_it_is_compared(sums: bool) -> None:
+    asked: list[str] = []
+    service = Memory(sums=sums)
+    store = ObjectStore(service, Unlimited())
+    assert store.capabilities.checksums == sums
+    service.on = asked.append
+    store.put_bytes("run/manifest.json", b"{}", create=True)
+    assert asked == [f"put {sums}"]
 
 
 def test_keys_of_the_probe_are_reserved() -> None:

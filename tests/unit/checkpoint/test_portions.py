@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 
 import pytest
 from boards import MemoryBoard
+from gated import LONG_S, Gated, Log
 from tenacity import wait_fixed
 
 from runtime.checkpoint import others
-from runtime.checkpoint.checksum import Digest
 from runtime.checkpoint.directory import DirectoryStore
 from runtime.checkpoint.follower import Follower
 from runtime.checkpoint.manifest import Manifest, read_manifest
@@ -25,38 +24,8 @@ from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.storing import NotUploadableError, seal_in_store
 from runtime.checkpoint.upload import Uploader
 
-LONG_S = 30.0
 HEAD = {"model": b"weights" * 40, "rng_state_0.pth": b"0"}
 SECOND = {"rng_state_1.pth": b"1", "optimizer-00002.bin": b"moments" * 50}
-
-
-class Gated(DirectoryStore):
-    """A store whose puts by `prefix` wait for `gate`, and fail while there is an `error`."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.gate = threading.Event()
-        self.gate.set()
-        self.started = threading.Event()
-        self.error: Exception | None = None
-
-    def put_file(self, key: str, source: Path, *, origin: str | None = None) -> Digest:
-        self.started.set()
-        assert self.gate.wait(LONG_S)
-        if self.error is not None:
-            raise self.error
-        return super().put_file(key, source, origin=origin)
-
-
-class Told:
-    def __init__(self) -> None:
-        self.events: list[tuple[str, int | None, dict[str, Any]]] = []
-
-    def __call__(self, kind: str, step: int | None = None, **fields: Any) -> None:
-        self.events.append((kind, step, fields))
-
-    def kinds(self) -> list[tuple[str, int | None]]:
-        return [(kind, step) for kind, step, _ in self.events]
 
 
 class Fleet:
@@ -67,7 +36,7 @@ class Fleet:
         self.sealed = sealed
         self.board = MemoryBoard()
         self.stores = [Gated(tmp_path / "store") for _ in range(2)]
-        self.told = [Told(), Told()]
+        self.told = [Log(), Log()]
         self.attempt = attempt
         head, second = (RunStore(store=store, run="run") for store in self.stores)
         self.head = Uploader(

@@ -6,13 +6,12 @@ The words on the board are requests like others here. `SEAL_EXPLORE=full` looks 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from boards import StoreBoard
-from interleaving import Content, Explorer, HeldStore, Program, Request
+from interleaving import Content, Explorer, HeldStore, InTurn, Program, Request
 from tenacity import wait_none
 
 from runtime.checkpoint import patience, stored, storing
@@ -29,20 +28,6 @@ FULL = os.environ.get("SEAL_EXPLORE") == "full"
 HONOURS = {"create": Capabilities(conditional_put=True), "nothing": Capabilities(conditional_put=False)}
 STEP = 40
 LOOKS = 2
-
-
-class InTurn:
-    """One request after another, as a program that is stepped needs it."""
-
-    def __init__(self, *_args: object, **_options: object) -> None: ...
-
-    def __enter__(self) -> InTurn:
-        return self
-
-    def __exit__(self, *_reason: object) -> None: ...
-
-    def map(self, function: Callable[[Any], Any], items: Any) -> Iterator[Any]:
-        return map(function, items)
 
 
 class Still(Follower):

@@ -7,13 +7,13 @@ scenes, of minutes: longer lives, failing requests everywhere, wrong bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from interleaving import Content, Explorer, HeldStore, Program, Request
+from interleaving import Content, Explorer, HeldStore, InTurn, Program, Request
 from tenacity import wait_none
 
 from runtime.checkpoint import patience, retention, stored, storing
@@ -34,20 +34,6 @@ HONOURS = {
     "create": Capabilities(conditional_put=True),
     "nothing": Capabilities(conditional_put=False),
 }
-
-
-class InTurn:
-    """One request after another, as a program that is stepped needs it; the files' objects have nothing to do with one another."""
-
-    def __init__(self, *_args: object, **_options: object) -> None: ...
-
-    def __enter__(self) -> InTurn:
-        return self
-
-    def __exit__(self, *_reason: object) -> None: ...
-
-    def map(self, function: Callable[[Any], Any], items: Any) -> Iterator[Any]:
-        return map(function, items)
 
 
 @pytest.fixture(autouse=True)

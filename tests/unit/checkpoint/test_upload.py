@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gated import LONG_S, Gated, Log
 from tenacity import wait_fixed
 
 from runtime.checkpoint.checksum import Digest
@@ -21,47 +22,6 @@ from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.storing import seal_in_store
 from runtime.checkpoint.upload import Uploader
 from runtime.config.problem import Problem, UserError
-
-LONG_S = 60.0
-
-
-class Gated(DirectoryStore):
-    """A store whose uploads wait for `gate` and fail with `error` while it is set."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.gate = threading.Event()
-        self.gate.set()
-        self.started = threading.Event()
-        self.error: Exception | None = None
-
-    def put_file(self, key: str, source: Path, *, origin: str | None = None) -> Digest:
-        self.started.set()
-        assert self.gate.wait(LONG_S)
-        if self.error is not None:
-            raise self.error
-        return super().put_file(key, source, origin=origin)
-
-
-class Log:
-    """Events, and a way to wait for one."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, int | None, dict[str, Any]]] = []
-        self._changed = threading.Condition()
-
-    def __call__(self, kind: str, step: int | None = None, **fields: Any) -> None:
-        with self._changed:
-            self.events.append((kind, step, fields))
-            self._changed.notify_all()
-
-    def kinds(self) -> list[tuple[str, int | None]]:
-        return [(kind, step) for kind, step, _ in self.events]
-
-    def wait(self, kind: str, times: int = 1) -> dict[str, Any]:
-        with self._changed:
-            assert self._changed.wait_for(lambda: sum(name == kind for name, _, _ in self.events) >= times, LONG_S), self.events
-            return [fields for name, _, fields in self.events if name == kind][times - 1]
 
 
 @pytest.fixture
@@ -154,6 +114,32 @@ def test_the_best_one_is_sent_however_slow_the_store_is(sealed: Any, start: Any,
         ("upload_dropped", 40),
         *(("uploaded", step) for step in (10, 50, 60)),
     ]
+
+
+def test_every_kth_is_sent_when_there_is_time(sealed: Any, start: Any, store: Gated, log: Log) -> None:
+    store.gate.clear()
+    uploader = start()
+    for step in (10, 20, 30, 40, 50):
+        uploader.submit(sealed(step), keep=Keep(last=1, every=20))
+        assert store.started.wait(LONG_S)
+    store.gate.set()
+    assert uploader.flush(LONG_S)
+    assert log.kinds() == [("upload_dropped", 30), *(("uploaded", step) for step in (10, 50, 20, 40))]
+    assert stored(store) == 50
+    assert RunStore(store=store, run="run").steps() == {20: True, 40: True, 50: True}
+
+
+def test_a_kth_that_keeps_failing_makes_way_and_comes_back(sealed: Any, start: Any, store: Gated, log: Log) -> None:
+    store.error = ConnectionError("no route to host")
+    uploader = start()
+    uploader.submit(sealed(20), keep=Keep(every=20))
+    log.wait("upload_retry")
+    uploader.submit(sealed(30), keep=Keep(every=20))
+    while uploader._active is None or uploader._active.step != 30:
+        threading.Event().wait(0.01)
+    store.error = None
+    assert uploader.flush(LONG_S)
+    assert [event for event in log.kinds() if event[0] != "upload_retry"] == [("uploaded", 30), ("uploaded", 20)]
 
 
 def test_where_all_are_kept_they_are_not_listed_for_each(

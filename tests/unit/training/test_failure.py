@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.checkpoint.disk import looks_full
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.training.failure import absence, explain
 
@@ -48,3 +49,9 @@ def test_what_is_said_already_stays() -> None:
 )
 def test_what_torch_says_of_a_process_that_is_gone_is_told_from_failures(error: Exception, how: str | None) -> None:
     assert absence(explain(error)) == how
+
+
+def test_an_error_that_is_its_own_cause_is_looked_at_once(tmp_path: Path) -> None:
+    error = RuntimeError("broken")
+    error.__cause__ = error
+    assert not looks_full(error, tmp_path)
