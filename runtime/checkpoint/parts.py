@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -21,8 +21,8 @@ Result = TypeVar("Result")
 PART_BYTES = 8 << 20
 # Parts that are in memory at once, of all the objects of one store together: 64 MiB, or 128 where parts are sent in the larger size.
 SLOTS = 8
-# Spans that arrive at once, beside the first of each file: more than there are cores only push each other out of their caches.
-_SPANS = min(SLOTS, max(2, os.cpu_count() or 1))
+# Spans that arrive at once, beside one of each file: more than there are cores only push each other out of their caches, and fewer leave them waiting.
+_SPANS = min(SLOTS, max(3, os.cpu_count() or 1))
 # S3 allows 10,000 parts and Azure 50,000 blocks an object.
 _MOST_PARTS = 9_000
 
@@ -109,17 +109,28 @@ class Parts:
         if step % LEAF_BYTES:
             raise ValueError(f"spans of {step:,} bytes are no whole leaves")
         spans = [Span(descriptor, offset, min(step, size - offset), arrived) for offset in range(0, size, step)]
-        under_way = [self._spans.submit(span.place, get) for span in spans[1:]]
-        whole = Hasher()
+        left = deque(spans)
+
+        def work() -> None:
+            try:
+                while (span := _first(left)) is not None:
+                    span.place(get)
+            except BaseException:
+                left.clear()
+                raise
+
+        helpers = [self._spans.submit(work) for _ in spans[1 : _SPANS + 1]]
         try:
-            # The first here: it may have begun to arrive, and of most files there is no other.
-            for span in spans[:1]:
-                span.place(get)
-            for future in wait(under_way, return_when=FIRST_EXCEPTION).done:
-                future.result()
+            # Here too, so that no file waits for another one.
+            work()
+            for helper in helpers:
+                if not helper.cancel():
+                    helper.result()
         except BaseException:
-            _call_off(under_way)
+            left.clear()
+            _call_off(helpers)
             raise
+        whole = Hasher()
         for span in spans:
             whole.join(span.hasher)
         return whole.digest()
@@ -178,6 +189,13 @@ def sum_file(source: Path, also: Callable[[memoryview], None]) -> Digest:
             hasher.update(buffer[:count])
             also(buffer[:count])
     return hasher.digest()
+
+
+def _first(spans: deque[Span]) -> Span | None:
+    try:
+        return spans.popleft()
+    except IndexError:
+        return None
 
 
 def _failed(future: Future[Result]) -> bool:
