@@ -32,7 +32,6 @@ def pull(
     from launcher.cli.backends import full_name, local_backend
     from launcher.cli.moving import shown
     from launcher.cli.output import emit_json, say
-    from runtime.checkpoint.transit import Transit
 
     if step is not None and weights:
         raise UserError(
@@ -43,8 +42,7 @@ def pull(
     if show_list:
         _show(record.run, pulling.available(record), as_json=as_json)
         return
-    transit = Transit()
-    with shown(transit, f"pulling {record.run}"):
+    with shown(f"pulling {record.run}") as transit:
         pulled = pulling.pull(record, output if output is not None else Path(record.run), step=step, weights=weights, transit=transit)
     if as_json:
         emit_json(

@@ -98,16 +98,28 @@ def _span(seconds: float) -> str:
 
 
 @contextmanager
-def told(transit: Transit, say: Callable[[str], None], what: str, *, every_s: float = EVERY_S) -> Iterator[None]:
-    """Has `say` take a line about `transit` every `every_s` seconds while the block runs, from a thread: `WHAT: 3.2 of 14.0 GB, …`."""
-    began, over = time.monotonic(), threading.Event()
+def told(say: Callable[[str], None], what: str, *, every_s: float = EVERY_S) -> Iterator[Transit]:
+    """A Transit for the block, about which `say` takes a line every `every_s` seconds, from a thread: `WHAT: 3.2 of 14.0 GB, …`."""
+    transit, began = Transit(), time.monotonic()
 
     def tell() -> None:
-        while not over.wait(every_s):
-            if transit.total_bytes:
-                say(f"{what}: {transit.sentence(time.monotonic() - began)}")
+        if transit.total_bytes:
+            say(f"{what}: {transit.sentence(time.monotonic() - began)}")
 
-    thread = threading.Thread(target=tell, name="transit", daemon=True)
+    with repeated(tell, every_s=every_s):
+        yield transit
+
+
+@contextmanager
+def repeated(work: Callable[[], None], *, every_s: float) -> Iterator[None]:
+    """Has `work` done every `every_s` seconds while the block runs, from a thread, and no more after it."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(every_s):
+            work()
+
+    thread = threading.Thread(target=run, name="transit", daemon=True)
     thread.start()
     try:
         yield

@@ -48,8 +48,8 @@ class _Job:
 
     @property
     def can_be_late(self) -> bool:
-        """Whether it is to be kept for good, however old it is; of several machines' portions, nobody keeps the others that long."""
-        if self.step is None or self.call is not None or self.keep is None or not self.keep.every:
+        """Whether it is to be kept for good, however old it is."""
+        if self.step is None or self.keep is None or not self.keep.every:
             return False
         return self.step % self.keep.every == 0
 
@@ -134,7 +134,7 @@ class Uploader:
                 dropped = [other for other in self._waiting if not (job.is_final or other.stays(keep))]
                 message = f"a newer checkpoint ({folder.name}) is waiting to be uploaded"
                 for other in dropped:
-                    other.late = self._others is None and other.can_be_late
+                    other.late = self._can_wait(other)
                 dropped = [other for other in dropped if not other.late]
                 self._waiting = [other for other in self._waiting if other not in dropped]
                 self._waiting.append(job)
@@ -238,9 +238,13 @@ class Uploader:
             return
         self._untidy = True
 
+    def _can_wait(self, job: _Job) -> bool:
+        # Of several machines' portions, nobody keeps the others that long.
+        return self._others is None and job.can_be_late
+
     def _step_back(self, job: _Job) -> bool:
         with self._changed:
-            job.late = self._others is None and job.can_be_late and not self._closing
+            job.late = self._can_wait(job) and not self._closing
             if job.late:
                 self._waiting.append(job)
             return job.late

@@ -15,7 +15,7 @@ from runtime.checkpoint.manifest import DAMAGE, Manifest, is_sealed, read_manife
 from runtime.checkpoint.owner import work_name
 from runtime.checkpoint.retention import discard
 from runtime.checkpoint.storing import LostError, NotUploadableError, seal_in_store
-from runtime.checkpoint.transit import Transit, told
+from runtime.checkpoint.transit import told
 from runtime.checkpoint.tree import TRASH_PREFIX
 from runtime.config.problem import Problem, UserError
 
@@ -65,7 +65,7 @@ def bring_whole(step: int, job: Job, company: Company, store: RunStore | None, u
     """
     rank, folder = job.rank, job.folder
     if not company.disk.apart:
-        return bool(rank.share(rank.together((lambda: _bring_here(step, job, store)) if rank.is_main else None)))
+        return bool(rank.led(lambda: _bring_here(step, job, store)))
     stored: Manifest | None = rank.led(lambda: _stored(store, step))
     if stored is None:
         held = not company.serves or is_sealed(folder.portion(step))
@@ -155,8 +155,7 @@ def _fetch(store: RunStore | None, stored: Manifest, target: Path, job: Job) -> 
         make_folder(target.parent)
     before = _set_aside(target, stored) if target.parent == job.folder.checkpoints else None
     try:
-        transit = Transit()
-        with told(transit, job.progress.say, "restoring"):
+        with told(job.progress.say, "restoring") as transit:
             fetched = copy_sealed(store, stored, target, near=job.folder.portion(stored.step), sync=False, transit=transit)
     except BaseException:
         if before is not None:

@@ -12,7 +12,7 @@ from typing import Any
 from runtime.checkpoint.layout import WEIGHTS, step_of
 from runtime.checkpoint.manifest import is_sealed, read_manifest, verify
 from runtime.checkpoint.restore import Place, restore_newest
-from runtime.checkpoint.transit import Transit, told
+from runtime.checkpoint.transit import told
 from runtime.config.problem import Problem, UserError
 from runtime.training.folder import RunFolder
 
@@ -48,8 +48,7 @@ def find_start(
     """
     named = config.resume_from_checkpoint
     if supervised or config.auto_resume_from_checkpoints:
-        transit = Transit()
-        with told(transit, say, "restoring"):
+        with told(say, "restoring") as transit:
             survey = restore_newest(
                 [folder.checkpoints, *stores], folder.checkpoints, near=folder.portions, config_hash=config_hash, transit=transit
             )

@@ -45,13 +45,14 @@ def test_a_file_that_is_begun_again_counts_once() -> None:
 
 
 def test_lines_come_while_a_block_runs_and_end_with_it() -> None:
-    transit, lines, heard = Transit(), [], threading.Event()
+    lines: list[str] = []
+    heard = threading.Event()
 
     def say(line: str) -> None:
         lines.append(line)
         heard.set()
 
-    with told(transit, say, "restoring", every_s=0.01):
+    with told(say, "restoring", every_s=0.01) as transit:
         assert not heard.wait(0.05), "nothing is known yet"
         transit.expect(2_000_000_000)
         assert heard.wait(10)
