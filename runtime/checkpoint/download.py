@@ -8,7 +8,7 @@ from contextlib import closing
 from runtime.checkpoint.checksum import Digest
 from runtime.checkpoint.parts import Parts
 from runtime.checkpoint.retry import again
-from runtime.checkpoint.service import ReplacedError, Service
+from runtime.checkpoint.service import Pieces, ReplacedError, Service
 from runtime.checkpoint.span import Write, span_bytes
 from runtime.checkpoint.transit import Arrived
 
@@ -37,7 +37,7 @@ class Download:
 
         def get(offset: int, count: int) -> bytes:
             pieces: list[bytes] = []
-            self._span(offset, count, lambda _offset, piece: pieces.append(piece))
+            self._span(offset, count, lambda _offset, piece: pieces.append(bytes(piece)))
             return b"".join(pieces)
 
         return parts.fetch(self._head.size, get)
@@ -67,7 +67,7 @@ class Download:
         while offset < end:
             again(ask)
 
-    def _pieces(self, offset: int, count: int) -> Generator[bytes, None, None]:
+    def _pieces(self, offset: int, count: int) -> Pieces:
         if not offset and self._first is not None:
             first, self._first = self._first, None
             return first

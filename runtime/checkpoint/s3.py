@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from runtime.checkpoint.jitter import keep_random_state
 from runtime.checkpoint.multipart import LEAST_BYTES, Multipart, UploadGoneError
 from runtime.checkpoint.objects import ObjectStore
 from runtime.checkpoint.parts import SLOTS, Parts, sum_file
+from runtime.checkpoint.received import received
 from runtime.checkpoint.refusal import (
     clock_wrong,
     is_plain_refusal,
@@ -30,7 +31,7 @@ from runtime.checkpoint.refusal import (
 )
 from runtime.checkpoint.renewal import Renewal
 from runtime.checkpoint.retry import again
-from runtime.checkpoint.service import CONNECT_S, READ_S, Head, ReplacedError
+from runtime.checkpoint.service import CONNECT_S, READ_S, Head, Pieces, ReplacedError
 from runtime.config.problem import UserError
 from runtime.config.storage import Address
 
@@ -44,7 +45,7 @@ _COPY_BYTES = 1 << 30
 # Of a file: what arrives does not wait in memory.
 _SPAN_BYTES = 64 << 20
 # Of an answer: what each of several threads holds of it at a time, which stays in the processor's cache between arriving, being summed and being written.
-_PIECE_BYTES = 512 << 10
+_PIECE_BYTES = 384 << 10
 
 
 class S3Store(ObjectStore):
@@ -107,7 +108,7 @@ class _S3:
             modified=answer["LastModified"].timestamp() if "LastModified" in answer else None,
         )
 
-    def begin(self, name: str, count: int) -> tuple[Head, Generator[bytes, None, None] | None] | None:
+    def begin(self, name: str, count: int) -> tuple[Head, Pieces | None] | None:
         try:
             with self._explained(name, reading=True):
                 answer = self._client.get_object(Bucket=self.address.bucket, Key=name, Range=f"bytes=0-{count - 1}")
@@ -121,7 +122,7 @@ class _S3:
         head = Head(name=name, size=int(size) if size.isdigit() else answer["ContentLength"], version=answer.get("ETag"))
         return head, self._pieces(name, answer)
 
-    def get(self, head: Head, offset: int, count: int) -> Generator[bytes, None, None]:
+    def get(self, head: Head, offset: int, count: int) -> Pieces:
         same = {"IfMatch": head.version} if head.version else {}
         with self._explained(head.name, reading=True):
             answer = self._client.get_object(
@@ -129,10 +130,9 @@ class _S3:
             )
         yield from self._pieces(head.name, answer)
 
-    def _pieces(self, name: str, answer: Any) -> Generator[bytes, None, None]:
-        with self._explained(name, reading=True), closing(answer["Body"]) as body:
-            while piece := body.read(_PIECE_BYTES):
-                yield piece
+    def _pieces(self, name: str, answer: Any) -> Pieces:
+        with self._explained(name, reading=True), answer["Body"] as body:
+            yield from received(body, _PIECE_BYTES)
 
     def put(self, name: str, content: bytes, *, create: bool, replaces: str | None, checksums: bool = False) -> None:
         condition = {"IfNoneMatch": "*"} if create else {"IfMatch": replaces} if replaces is not None else {}

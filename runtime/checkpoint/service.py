@@ -14,6 +14,9 @@ from runtime.config.storage import Address
 # Until a connection is made, and between two pieces of an answer, seconds.
 CONNECT_S, READ_S = 10.0, 60.0
 
+Pieces = Generator[bytes | memoryview, None, None]
+"""Of a span, in order. The memory of one is the next one's."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
@@ -49,11 +52,11 @@ class Service(Protocol):
         """One object, None when it is missing."""
         ...
 
-    def begin(self, name: str, count: int) -> tuple[Head, Generator[bytes, None, None] | None] | None:
+    def begin(self, name: str, count: int) -> tuple[Head, Pieces | None] | None:
         """One object, None when it is missing; with its first `count` bytes in pieces (fewer if it is smaller) where one request tells both."""
         ...
 
-    def get(self, head: Head, offset: int, count: int) -> Generator[bytes, None, None]:
+    def get(self, head: Head, offset: int, count: int) -> Pieces:
         """A span of the version that `head` told of, in pieces. ReplacedError when there is another one by now."""
         ...
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from runtime.checkpoint.checksum import CHUNK_BYTES, LEAF_BYTES, Hasher
 from runtime.checkpoint.transit import Arrived
 
-Write = Callable[[int, bytes], None]
-"""Takes a piece, and where in the object it belongs."""
+Write = Callable[[int, bytes | memoryview], None]
+"""Takes a piece, whose memory is the next one's, and where in the object it belongs."""
 
 
 def span_bytes(size: int, least: int) -> int:
@@ -36,7 +36,7 @@ class Span:
         if not self._in_order:
             self._sum_again()
 
-    def _write(self, offset: int, piece: bytes) -> None:
+    def _write(self, offset: int, piece: bytes | memoryview) -> None:
         # Who begins a span again gives the same bytes twice.
         self._in_order = self._in_order and offset == self._start + self.hasher.size
         if self._in_order:
