@@ -1,9 +1,10 @@
 # Everything a checkout needs. `make demo` and `make test` work on a fresh machine with Python 3.11 or newer; nothing needs root.
 #
-# Three environments, because SkyPilot and the training stack want different versions of the same packages:
+# Three environments of Python, because SkyPilot and the training stack want different versions of the same packages:
 #   .venv        the launcher alone, as on a laptop      (make demo)
 #   .venv-train  the training stack and the tools        (make test, lint, format, bench)
 #   .venv-cloud  the launcher with SkyPilot              (make test)
+# and .venv-node for Azurite, Microsoft's stand-in for Azure Blob, where npm is (make test).
 # Each is made once and again when what it is made from changes.
 
 SHELL := bash
@@ -13,6 +14,7 @@ SHELL := bash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH := $(shell sed -n 's/^torch==//p' images/requirements-train.txt)
+AZURITE := 3.37
 INSTALL := -m pip install --quiet --quiet --no-input --disable-pip-version-check
 RUFF := .venv-train/bin/ruff
 TRAIN_PYTHON := $(CURDIR)/.venv-train/bin/python
@@ -31,7 +33,7 @@ demo: .venv/.made ## Train the quickstart recipe on this machine, from nothing
 	$(if $(wildcard .venv-train/.made),LAUNCHER_RUNTIME_PYTHON=$${LAUNCHER_RUNTIME_PYTHON:-$(TRAIN_PYTHON)}) .venv/bin/launcher up $(RECIPE) --cloud local -y
 
 # Three at a time on two cores: half of what the tests do is wait, for servers, processes and clocks.
-test: lint .venv-cloud/.made ## Check everything: style, types, layers, then the tests in both environments
+test: lint .venv-cloud/.made .venv-node/.made ## Check everything: style, types, layers, then the tests in both environments
 	OMP_NUM_THREADS=1 .venv-train/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
 	LAUNCHER_RUNTIME_PYTHON=$(TRAIN_PYTHON) .venv-cloud/bin/python -m pytest -n 2 --dist loadfile -m "not train" $(LAPTOP_TESTS) $(PYTEST)
 
@@ -67,7 +69,7 @@ docs: .venv-train/.made ## Write again what is generated: the demo's rows, the r
 	.venv-train/bin/python docs/build_config.py
 
 clean: ## Remove environments, caches and build results; runs stay
-	rm -rf .venv .venv-train .venv-cloud build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache benchmarks/work
+	rm -rf .venv .venv-train .venv-cloud .venv-node build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache benchmarks/work
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.made: pyproject.toml
@@ -92,4 +94,11 @@ clean: ## Remove environments, caches and build results; runs stay
 	@echo "installing the launcher with SkyPilot into .venv-cloud (a minute or two, once)"
 	@$(PYTHON) -m venv .venv-cloud
 	@.venv-cloud/bin/python $(INSTALL) --constraint .ci/constraints-cloud.txt --constraint .ci/constraints-tools.txt --editable '.[cloud]' pytest pytest-xdist hypothesis
+	@touch $@
+
+.venv-node/.made:
+	@mkdir -p .venv-node
+	@if command -v npm > /dev/null; then echo "installing Azurite into .venv-node (a minute, once)"; \
+	  npm install --silent --no-audit --no-fund --no-save --fetch-retries=1 --fetch-timeout=60000 --prefix .venv-node azurite@$(AZURITE) || echo "without Azurite: tests of Azure Blob are skipped"; \
+	else echo "without npm: tests of Azure Blob are skipped"; fi
 	@touch $@

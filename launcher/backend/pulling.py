@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from runtime.checkpoint.manifest import DAMAGE, Kind, Manifest, is_sealed, read_
 from runtime.checkpoint.opening import open_store
 from runtime.checkpoint.patience import SHORT, Patience
 from runtime.checkpoint.staging import drop_staging, new_staging, sweep_staging
-from runtime.checkpoint.stored import RunStore, folder_name
+from runtime.checkpoint.stored import RunStore, folder_name, newest_step
 from runtime.checkpoint.transit import Transit
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.record import RunRecord
@@ -68,8 +69,8 @@ def newest_stored(record: RunRecord) -> int:
     place = _place(record)
     if place is None:
         return -1
-    steps = replace(place, patience=SHORT).patiently(place.steps)
-    return max((step for step, has_manifest in steps.items() if has_manifest), default=-1)
+    step = replace(place, patience=SHORT).patiently(lambda: newest_step(place))
+    return -1 if step is None else step
 
 
 def _note(found: dict[tuple[Kind, int], Available], manifest: Manifest, source: str) -> None:
@@ -100,11 +101,7 @@ def pull(record: RunRecord, target: Path, *, step: int | None = None, weights: b
     """
     target = target.expanduser().absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(
-            Problem(
-                code="output-taken", message="something is here already", place=str(target), fix="choose an empty or new folder with -o"
-            )
-        )
+        raise UserError(_taken(target))
     # Of one that was killed.
     sweep_staging(target.parent)
     staging = new_staging(target.parent)
@@ -116,7 +113,9 @@ def pull(record: RunRecord, target: Path, *, step: int | None = None, weights: b
             target.rmdir()
         copy.rename(target)
     except OSError as error:
-        raise UserError(refusal(error, target)) from error
+        # Somebody else, or another pull, has put something there meanwhile.
+        taken = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and target.exists()
+        raise UserError(_taken(target) if taken else refusal(error, target)) from error
     except UserError as error:
         if all(problem.code == "disk-full" for problem in error.problems):
             raise UserError(_full(error.problems[0], target)) from error
@@ -124,6 +123,10 @@ def pull(record: RunRecord, target: Path, *, step: int | None = None, weights: b
     finally:
         drop_staging(staging)
     return Pulled(path=target, source=source, files=sum(count for count, _ in checked), total_bytes=sum(size for _, size in checked))
+
+
+def _taken(target: Path) -> Problem:
+    return Problem(code="output-taken", message="something is here already", place=str(target), fix="choose an empty or new folder with -o")
 
 
 def _full(told: Problem, target: Path) -> Problem:

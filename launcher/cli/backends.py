@@ -99,15 +99,14 @@ def known_statuses(*, storage: str | None = None) -> list[RunStatus]:
 def _adopt_all(rented: SkyBackend, storage: str, *, beginning: str = "") -> None:
     """Make the runs of a storage known here whose names begin so."""
     known = {folder.run for folder in list_runs(state_root())}
-    for run in stored_runs(rented.stores(storage)):
-        if run not in known and run.startswith(beginning):
-            try:
-                rented.adopt(storage, run)
-            except UserError as error:
-                # One that cannot be read hides no other.
-                if any(problem.code not in ("bad-record", "newer-format", "not-rented", "unknown-run") for problem in error.problems):
-                    raise
-                note(f"{run}: {error.problems[0].message}")
+    for run in stored_runs(rented.stores(storage), wanted=lambda run: run not in known and run.startswith(beginning)):
+        try:
+            rented.adopt(storage, run)
+        except UserError as error:
+            # One that cannot be read hides no other.
+            if any(problem.code not in ("bad-record", "newer-format", "not-rented", "unknown-run") for problem in error.problems):
+                raise
+            note(f"{run}: {error.problems[0].message}")
 
 
 def _status_or_record(backend: Backend, record: RunRecord) -> RunStatus:

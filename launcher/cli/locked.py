@@ -53,6 +53,7 @@ def decide_locked_sweep(request: Request) -> SweepDecision:
 
 
 def _decided(request: Request, lock: Lock) -> Decision:
+    from launcher.plan.azure_login import login_problems
     from launcher.plan.enabled import enabled_clouds, login_advice
     from launcher.plan.prices import about_age, price_file, read_prices
     from launcher.plan.repriced import repriced
@@ -75,9 +76,12 @@ def _decided(request: Request, lock: Lock) -> Decision:
             warnings.append(Problem(code="no-cloud", place=str(request.file), message=message, fix=f"run `sky check {offers[0].cloud}`"))
         if (keys := storage_keys(launch.storage, request.environment)) is not None and (ending := keys.warning(now)) is not None:
             warnings.append(ending)
+        doubtful, refusals = login_problems(launch, request.environment, offers)
+        warnings += doubtful
         if prices is not None:
-            offers, said, refusals = repriced(offers, prices, nodes=launch.nodes, max_cost_usd=launch.max_cost_usd, plan=request.file)
+            offers, said, dearer = repriced(offers, prices, nodes=launch.nodes, max_cost_usd=launch.max_cost_usd, plan=request.file)
             warnings += said
+            refusals += dearer
     job = Job(
         run=lock.run,
         recipe=str(lock.plan.get("recipe") or request.file),

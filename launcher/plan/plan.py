@@ -12,6 +12,7 @@ from launcher.estimate.estimate import Estimate, estimate
 from launcher.estimate.model_source import ModelSource, find_model
 from launcher.estimate.range import Range
 from launcher.estimate.rows import data_size
+from launcher.plan.azure_login import login_problems
 from launcher.plan.environment import machine_of, target_problems
 from launcher.plan.fingerprint import DataPin, pin_data
 from launcher.plan.inputs import input_problems
@@ -188,6 +189,10 @@ def make_plan(
     keys = None if target.is_local else storage_keys(launch.storage, environment)
     if keys is not None and (ending := keys.warning(now)) is not None:
         said.append(ending)
+    if not target.is_local:
+        doubtful, impossible = login_problems(launch, environment, offers)
+        said += doubtful
+        refusals += impossible
     plan = Plan(
         run=run_name,
         recipe=str(recipe),

@@ -1,4 +1,4 @@
-"""The keys of a run's S3 storage, found where boto3 finds them on this machine, as variables that can be sent along."""
+"""The keys of a run's S3 storage, found where boto3 finds them on this machine, as variables that can be sent along; those of others see azure_login."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from launcher.plan.azure_login import is_azure, renewed_azure_names
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.config.storage import parse_address
 
@@ -79,6 +80,8 @@ def with_storage_keys(storage: str | None, environment: Mapping[str, str]) -> di
 
 def renewed_names(names: Sequence[str], storage: str | None, environment: Mapping[str, str]) -> list[str]:
     """The names of a run's secrets when it is submitted again: keys of another kind than before may be here now."""
+    if is_azure(storage):
+        return renewed_azure_names(names, environment)
     if storage is None or parse_address(storage).kind != "s3":
         return list(names)
     kept = [name for name in names if name not in (_ID, _SECRET, _TOKEN)]

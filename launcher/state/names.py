@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 _ADJECTIVES = (
     "amber bold brave brisk calm clear clever cosy crisp deft eager early fair fleet fresh gentle glad golden happy honest jolly keen kind light "
@@ -16,6 +17,14 @@ _NOUNS = (
 ).split()
 # No vowels and no look-alikes, so that the three characters form no word and survive handwriting.
 _LETTERS = "bcdfghjkmnpqrstvwxz23456789"
+
+# As `launch.name` takes them.
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+def is_run_name(name: str) -> bool:
+    """Whether a run can be called so."""
+    return _NAME.fullmatch(name) is not None
 
 
 def random_name(source: random.Random | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from launcher.state.names import is_run_name
 from launcher.state.usage import Usage
+from runtime.checkpoint.folders import folders_with
 from runtime.checkpoint.store import Store, get_bytes
 from runtime.checkpoint.stored import RunStore
 from runtime.config.problem import UserError
@@ -94,12 +96,9 @@ class StoredRun:
         self.place.store.put_bytes(self.place.key(name), content.model_dump_json(indent=1).encode() + b"\n")
 
 
-def stored_runs(store: Store) -> Iterator[str]:
-    """The names of the runs in a store, by their records."""
-    for stat in store.list(""):
-        run, _, rest = stat.key.partition("/")
-        if rest == RECORD:
-            yield run
+def stored_runs(store: Store, *, wanted: Callable[[str], bool] = lambda _run: True) -> list[str]:
+    """The names of the runs in a store that have a record and are `wanted`, in order; whatever else lies there."""
+    return sorted(folders_with(store, "", RECORD, wanted=lambda name: is_run_name(name) and wanted(name), foreign=True))
 
 
 class GrowingText:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from launcher.plan.azure_login import unsent
 from runtime.config.secrets import handed_secrets
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _SETTINGS = (
     "AWS_REQUEST_CHECKSUM_CALCULATION",
     "AWS_RESPONSE_CHECKSUM_VALIDATION",
     "AZURE_STORAGE_ACCOUNT",
+    "AZURE_AUTHORITY_HOST",
     "GOOGLE_CLOUD_PROJECT",
     "STORAGE_EMULATOR_HOST",
     "HF_ENDPOINT",
@@ -61,5 +63,6 @@ def settings_for(environment: Mapping[str, str]) -> dict[str, str]:
 def secrets_for(config: TrainingConfig, environment: Mapping[str, str]) -> tuple[str, ...]:
     """Names of the secrets a run elsewhere is given: those its recipe names, and those of its storage that are set here."""
     named = set(config.launch.secrets)
-    wanted = [name for name in handed_secrets(config) if name in named or (environment.get(name) and name not in _LOCAL_SECRETS)]
+    stay = _LOCAL_SECRETS | unsent(environment)
+    wanted = [name for name in handed_secrets(config) if name in named or (environment.get(name) and name not in stay)]
     return tuple(GOOGLE_KEY if name == GOOGLE_FILE else name for name in wanted)

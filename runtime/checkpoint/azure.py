@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Generator, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import xxhash
 
+from runtime.checkpoint.azure_account import open_account
 from runtime.checkpoint.azure_answer import answered
 from runtime.checkpoint.bandwidth import Bandwidth, Unlimited
 from runtime.checkpoint.body import Body
@@ -19,9 +19,9 @@ from runtime.checkpoint.checksum import Digest
 from runtime.checkpoint.jitter import keep_random_state
 from runtime.checkpoint.objects import ObjectStore
 from runtime.checkpoint.parts import PART_BYTES, Parts, sum_file
-from runtime.checkpoint.refusal import no_credentials, package_missing, refused
+from runtime.checkpoint.refusal import no_credentials, refused
 from runtime.checkpoint.retry import again
-from runtime.checkpoint.service import CONNECT_S, READ_S, Head, ToldApart
+from runtime.checkpoint.service import Head, ToldApart
 from runtime.config.problem import UserError
 from runtime.config.storage import Address
 
@@ -30,7 +30,7 @@ _POLL_S, _COPY_S = 0.5, 600.0
 
 
 class AzureStore(ObjectStore):
-    """A container of Azure Blob. Credentials come from the environment: a connection string, or an account with its key or a SAS token."""
+    """A container of Azure Blob. Credentials come from the environment: a connection string, or an account with its key, a SAS token or an identity."""
 
     def __init__(self, address: Address, bandwidth: Bandwidth | None = None) -> None:
         super().__init__(_Azure(address), bandwidth or Unlimited())
@@ -38,35 +38,18 @@ class AzureStore(ObjectStore):
 
 class _Azure(ToldApart):
     parallel = "azure"
-    span_bytes = PART_BYTES
+    span_bytes = most_span_bytes = PART_BYTES
 
     def __init__(self, address: Address) -> None:
-        try:
-            from azure.core import MatchConditions
-            from azure.storage.blob import BlobBlock, BlobServiceClient
-        except ImportError as error:
-            raise package_missing(address, error, "azure-storage-blob") from error
         self.address = address
+        service, self._by_identity = open_account(address)
+        from azure.core import MatchConditions
+        from azure.storage.blob import BlobBlock
+
         self._same: Any = MatchConditions.IfNotModified
         self._block: Any = BlobBlock
-        options: dict[str, Any] = {"retry_total": 0, "connection_timeout": CONNECT_S, "read_timeout": READ_S, "logging_enable": False}
-        account, connection = os.environ.get("AZURE_STORAGE_ACCOUNT", ""), os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "")
-        key = os.environ.get("AZURE_STORAGE_KEY") or os.environ.get("AZURE_STORAGE_ACCOUNT_KEY")
-        secret: Any = key or os.environ.get("AZURE_STORAGE_SAS_TOKEN")
-        if address.endpoint.startswith("https://") and ".blob." in address.endpoint:
-            account = address.endpoint.removeprefix("https://").partition(".")[0]
-        with self._explained("", reading=True):
-            service: Any
-            if connection and not address.endpoint:
-                service = BlobServiceClient.from_connection_string(connection, **options)
-            elif secret and (account or address.endpoint):
-                if key:
-                    secret = {"account_name": account, "account_key": key}
-                service = BlobServiceClient(address.endpoint or f"https://{account}.blob.core.windows.net", credential=secret, **options)
-            else:
-                raise no_credentials(address, "the environment has none")
         self._container: Any = service.get_container_client(address.bucket)
-        keep_random_state("azure", "urllib3")
+        keep_random_state("azure", "msal", "urllib3")
 
     def head(self, name: str) -> Head | None:
         try:
@@ -144,16 +127,14 @@ class _Azure(ToldApart):
         """Nothing: blocks that no blob is made of are gone after a week, and are not charged for longer."""
 
     def list(self, prefix: str) -> Iterator[Head]:
-        def page(token: str | None) -> tuple[list[Any], str | None]:
-            with self._explained("", reading=True):
-                pages = self._container.list_blobs(name_starts_with=prefix or None, include=["metadata"]).by_page(token)
-                return [found for found in next(pages, ()) if not _is_folder(found)], pages.continuation_token
+        found = self._listed(lambda: self._container.list_blobs(name_starts_with=prefix or None, include=["metadata"]))
+        return (_head(blob) for blob in found if not _is_folder(blob))
 
-        token: str | None = ""
-        while token is not None:
-            found, token = again(lambda after=token: page(after or None))  # type: ignore[misc]
-            yield from map(_head, found)
-            token = token or None
+    def folders(self, prefix: str) -> Iterator[str]:
+        from azure.storage.blob import BlobPrefix
+
+        found = self._listed(lambda: self._container.walk_blobs(name_starts_with=prefix or None, delimiter="/"))
+        return (folder.name for folder in found if isinstance(folder, BlobPrefix))
 
     def delete(self, name: str) -> None:
         with suppress(FileNotFoundError), self._explained(name, reading=True):
@@ -163,6 +144,20 @@ class _Azure(ToldApart):
         """No: there is no checksum of a whole blob made of blocks that could be believed."""
         del name
         return False
+
+    def _listed(self, ask: Callable[[], Any]) -> Iterator[Any]:
+        """What a list tells, page by page."""
+
+        def page(token: str | None) -> tuple[list[Any], str | None]:
+            with self._explained("", reading=True):
+                pages = ask().by_page(token)
+                return list(next(pages, ())), pages.continuation_token
+
+        token: str | None = ""
+        while token is not None:
+            found, token = again(lambda after=token: page(after or None))  # type: ignore[misc]
+            yield from found
+            token = token or None
 
     def _staged(self, blob: Any) -> frozenset[str]:
         """The names of blocks that an upload of this blob has staged and not put together."""
@@ -178,7 +173,7 @@ class _Azure(ToldApart):
         try:
             yield
         except exceptions.HttpResponseError as error:
-            raise answered(error, self.address, name, reading=reading, replacing=replacing) from None
+            raise answered(error, self.address, name, reading=reading, replacing=replacing, by_identity=self._by_identity) from None
         except exceptions.AzureError as error:
             raise ConnectionError(f"{self.address.url_of(name)}: {type(error).__name__}") from None
         except ValueError as error:

@@ -27,12 +27,30 @@ _LASTING = {
     # These come as 412, as a condition that does not hold does, but no condition was asked for.
     "LeaseIdMissing": "somebody holds a lease on it",
 }
+# An account may refuse what its keys sign, and most large organisations have it so.
+_NO_KEYS = {
+    "KeyBasedAuthenticationNotPermitted": "the storage account takes no keys",
+    "SharedAccessSignatureNotPermitted": "the storage account takes no SAS tokens",
+}
+_BY_IDENTITY = (
+    "take AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_KEY and AZURE_STORAGE_SAS_TOKEN out of the environment, and log in with an identity: "
+    "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or `az login`"
+)
+_ROLE = (
+    'give the identity the role "Storage Blob Data Contributor" on the container or its account, and wait some minutes; Owner and Contributor are no such '
+    "roles: they manage accounts, and read and write no blobs"
+)
+_ITS_TENANT = "use an identity of the tenant that has the storage account: AZURE_TENANT_ID, or az login --tenant"
+_NETWORK = (
+    "let this machine's network in by the storage account's firewall, or give the credentials the right to read, write, list and delete"
+)
 # A signature that is older, by the service's clock, is not taken (learn.microsoft.com, "Authorize with Shared Key", 2026-11-22).
 _OLDEST_S = 15 * 60
 
 
-def answered(error: Any, address: Address, name: str, *, reading: bool, replacing: bool = False) -> Exception:
+def answered(error: Any, address: Address, name: str, *, reading: bool, replacing: bool = False, by_identity: bool = False) -> Exception:
     """The error a Service raises, for an `HttpResponseError` about the object `name`, or about the container where that is empty.
+    `by_identity` tells that the request had a token of Entra ID.
 
     Messages of Azure's library may hold signed addresses, and are not repeated.
     """
@@ -50,10 +68,13 @@ def answered(error: Any, address: Address, name: str, *, reading: bool, replacin
         return no_credentials(address, outside)
     if code in _REJECTED and abs(late_s := _late_s(error)) > _OLDEST_S:
         return clock_wrong(address, f"it is {abs(late_s):,.0f} seconds {'behind' if late_s > 0 else 'ahead of'} the store's")
+    if code in _NO_KEYS:
+        return no_credentials(address, f"{_NO_KEYS[code]} ({code})", _BY_IDENTITY)
     if status == 401 or code in _REJECTED:
-        return no_credentials(address, f"the store does not accept them ({code or status})")
+        return no_credentials(address, f"the store does not accept them ({code or status})", _ITS_TENANT if by_identity else "")
     if status == 403:
-        return no_permission(address, name, code or str(status))
+        fix = _NETWORK if code == "AuthorizationFailure" else _ROLE if by_identity else ""
+        return no_permission(address, name, code or str(status), fix)
     # Less than 400: it was done, and the answer cannot be read.
     if status >= 500 or status < 400 or status in (408, 409, 429) or code in _MENDABLE:
         return unavailable(f"{url}: {status} {code}", _headers(error.response))

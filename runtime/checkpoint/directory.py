@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,7 +22,7 @@ from runtime.checkpoint.manifest import check_relative
 from runtime.checkpoint.owner import owner_of, work_name
 from runtime.checkpoint.patience import passes
 from runtime.checkpoint.staging import SILENT_S
-from runtime.checkpoint.store import Capabilities, Stat
+from runtime.checkpoint.store import Capabilities, Stat, check_prefix, is_key
 from runtime.checkpoint.transit import Arrived, nobody
 from runtime.checkpoint.tree import list_tree
 
@@ -44,10 +44,12 @@ class DirectoryStore:
     def capabilities(self) -> Capabilities:
         """Whether this file system can link, which is what lets exactly one of two writers win. Leftovers of dead writers go on the way."""
         with self._explained():
+            # Before anything is written: a full disk has room again then.
             self._sweep()
             probe, twin = self._partial(), self._partial()
             try:
                 write_durably(probe, b"")
+                self._sweep(now=probe.stat().st_mtime)
                 twin.hardlink_to(probe)
             except OSError as error:
                 if error.errno in _CANNOT_LINK and probe.exists():
@@ -92,9 +94,7 @@ class DirectoryStore:
 
     def list(self, prefix: str) -> Iterator[Stat]:
         """As Store.list."""
-        if prefix and not prefix.endswith("/"):
-            raise ValueError(f"a prefix ends in a slash: {prefix!r}")
-        start = self._locate(prefix.removesuffix("/")) if prefix else self.root
+        start = self._folder(prefix)
         with self._explained():
             try:
                 files = list_tree(start).files
@@ -103,6 +103,19 @@ class DirectoryStore:
         for name in sorted(files):
             if prefix or not name.startswith(f"{_PARTIAL}/"):
                 yield Stat(key=f"{prefix}{name}", size=files[name])
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """As Store.folders. Symbolic links are not followed, as in `list`."""
+        start = self._folder(prefix)
+        with self._explained():
+            try:
+                with os.scandir(start) as entries:
+                    names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        for name in sorted(names):
+            if is_key(prefix + name) and (prefix or name != _PARTIAL):
+                yield name
 
     def stat(self, key: str) -> Stat | None:
         """As Store.stat."""
@@ -160,18 +173,22 @@ class DirectoryStore:
             raise ValueError(f"{key!r} leads out of {self.root} by a symbolic link")
         return path
 
+    def _folder(self, prefix: str) -> Path:
+        return self._locate(prefix.removesuffix("/")) if check_prefix(prefix) else self.root
+
     def _partial(self) -> Path:
         make_folder(self.root / _PARTIAL)
         return self.root / _PARTIAL / work_name("")
 
-    def _sweep(self) -> None:
-        folder = self.root / _PARTIAL
-        for path in folder.iterdir() if folder.is_dir() else ():
-            owner = owner_of(path.name, "")
-            life = owner.life() if owner else "alive"
-            with suppress(OSError):
-                if life == "dead" or (life == "elsewhere" and time.time() - path.stat().st_mtime > SILENT_S):
-                    path.unlink()
+    def _sweep(self, *, now: float = -math.inf) -> None:
+        """Remove what dead processes have left: those of this machine, and by `now`, of the clock that the files' times are by, the silent ones elsewhere."""
+        with suppress(OSError):
+            for path in [*(self.root / _PARTIAL).iterdir()]:
+                owner = owner_of(path.name, "")
+                life = owner.life() if owner else "alive"
+                with suppress(OSError):
+                    if life == "dead" or (life == "elsewhere" and now - path.stat().st_mtime > SILENT_S):
+                        path.unlink()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -30,7 +30,7 @@ class Download:
         Raises as Service.get, and OSError from the disk.
         """
         size = self._head.size
-        return parts.place(descriptor, size, span_bytes(size, self._service.span_bytes), self._span, arrived)
+        return parts.place(descriptor, size, span_bytes(size, self._service.span_bytes, self._service.most_span_bytes), self._span, arrived)
 
     def contents(self, parts: Parts) -> Generator[bytes, None, None]:
         """The object in order, in chunks of bounded size. Raises as Service.get."""

@@ -52,7 +52,7 @@ class HubStore(ObjectStore):
 
 class _Hub(ToldApart):
     parallel = "hub"
-    span_bytes = PART_BYTES
+    span_bytes = most_span_bytes = PART_BYTES
 
     def __init__(self, address: Address) -> None:
         try:
@@ -172,9 +172,19 @@ class _Hub(ToldApart):
         """Nothing: what no commit names is seen by nobody and is the Hub's to clear away."""
 
     def list(self, prefix: str) -> Iterator[Head]:
-        for entry in sorted(again(lambda: self._entries(prefix)), key=lambda entry: str(entry.path)):
+        from huggingface_hub import RepoFile
+
+        files = [entry for entry in again(lambda: self._entries(prefix, recursive=True)) if isinstance(entry, RepoFile)]
+        for entry in sorted(files, key=lambda entry: str(entry.path)):
             if entry.path != _NOT_OURS and entry.path.startswith(prefix):
                 yield Head(name=entry.path, size=entry.size)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        from huggingface_hub import RepoFolder
+
+        for entry in again(lambda: self._entries(prefix, recursive=False)):
+            if isinstance(entry, RepoFolder) and entry.path.startswith(prefix):
+                yield f"{entry.path}/"
 
     def delete(self, name: str) -> None:
         from huggingface_hub import CommitOperationDelete
@@ -209,14 +219,13 @@ class _Hub(ToldApart):
             self.make_ready()
             return ask()
 
-    def _entries(self, prefix: str) -> Sequence[Any]:
+    def _entries(self, prefix: str, *, recursive: bool) -> Sequence[Any]:
         from huggingface_hub.errors import EntryNotFoundError
-        from huggingface_hub.hf_api import RepoFile
 
         with self._explained("", reading=True):
             try:
                 where = self._where | {"revision": self._newest(), "path_in_repo": prefix.rstrip("/") or None}
-                return [entry for entry in self._api.list_repo_tree(**where, recursive=True) if isinstance(entry, RepoFile)]
+                return [*self._api.list_repo_tree(**where, recursive=recursive)]
             except EntryNotFoundError:
                 return []
 

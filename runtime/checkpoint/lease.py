@@ -18,12 +18,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from runtime.checkpoint.checksum import digest_bytes
 from runtime.checkpoint.layout import LEASE
 from runtime.checkpoint.owner import this_owner
+from runtime.checkpoint.probe import LEFT_S
 from runtime.checkpoint.store import Stat, get_bytes
 from runtime.checkpoint.stored import RunStore
 from runtime.config.problem import Problem, UserError
 
 TTL_S = 600.0
 """A lease that was not renewed for so long, by the store's clock, is nobody's: four renewals in a row were missed then."""
+# Below the run: where those who ask for the store's time write something.
+_MOMENTS = f"{LEASE}.now"
 _MAX_BYTES = 1 << 14
 _ROUNDS = 8
 _READS = 3
@@ -137,8 +140,8 @@ class Lease:
         """Let go, so that nobody waits for the end of the lease. A store that fails now is no failure: the lease ends by itself."""
         with self._lock, suppress(OSError, UserError):
             seen = self._look() if self._term is not None and self._fenced is None else None
-            if (mine := self._own(seen)) is not None:
-                self._write(mine.model_copy(update={"released": True}), seen)
+            if (mine := self._own(seen)) is not None and self._write(mine.model_copy(update={"released": True}), seen):
+                self._sweep(self._place.store.stat(self._key))
 
     def _own(self, seen: _Seen | None) -> Holder | None:
         holder = None if seen is None else seen.holder
@@ -165,14 +168,27 @@ class Lease:
         if seen.stat.modified is None:
             return False
         store = self._place.store
-        key = self._place.key(f"{LEASE}.now-{secrets.token_hex(8)}")
+        key = self._place.key(f"{_MOMENTS}/{secrets.token_hex(8)}")
         try:
             store.put_bytes(key, b"now")
             now = store.stat(key)
+            self._sweep(now)
         finally:
             with suppress(OSError, UserError):
                 store.delete(key)
         return now is not None and now.modified is not None and now.modified - seen.stat.modified > self._ttl_s
+
+    def _sweep(self, now: Stat | None) -> None:
+        """Remove what processes have left that were killed while they asked for the store's time. `now` was written just now."""
+        if now is None or now.modified is None:
+            return
+        store = self._place.store
+        with suppress(OSError, UserError):
+            for left in list(store.list(self._place.key(f"{_MOMENTS}/"))):
+                # Not every list tells the times.
+                found = left if left.modified is not None else store.stat(left.key)
+                if found is not None and found.modified is not None and now.modified - found.modified > LEFT_S:
+                    store.delete(left.key)
 
     def _look(self) -> _Seen | None:
         store = self._place.store

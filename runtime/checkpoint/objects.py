@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
-from typing import Literal
 
 from runtime.checkpoint.bandwidth import Bandwidth
 from runtime.checkpoint.checksum import Digest
@@ -15,10 +13,10 @@ from runtime.checkpoint.disk import disk_error
 from runtime.checkpoint.download import Download
 from runtime.checkpoint.manifest import check_relative
 from runtime.checkpoint.parts import PART_BYTES, Parts
-from runtime.checkpoint.refusal import is_plain_refusal
+from runtime.checkpoint.probe import probe
 from runtime.checkpoint.retry import ATTEMPTS, again
 from runtime.checkpoint.service import Head, ReplacedError, Service
-from runtime.checkpoint.store import Capabilities, Stat
+from runtime.checkpoint.store import Capabilities, Stat, check_prefix, is_key
 from runtime.checkpoint.transit import Arrived, nobody
 from runtime.config.problem import UserError
 
@@ -108,14 +106,22 @@ class ObjectStore:
 
     def list(self, prefix: str) -> Iterator[Stat]:
         """As Store.list."""
-        if prefix and not prefix.endswith("/"):
-            raise ValueError(f"a prefix ends in a slash: {prefix!r}")
         start = self._below("")
-        for head in self._service.list(start + prefix):
+        for head in self._service.list(start + check_prefix(prefix)):
             key = head.name.removeprefix(start)
             # Consoles make empty objects that end in a slash to show folders; they are no keys.
             if not key.endswith("/") and not key.startswith(f"{_PROBE}/"):
                 yield Stat(key=key, size=head.size, modified=head.modified)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """As Store.folders."""
+        start, told = self._below(check_prefix(prefix)), set[str]()
+        for found in self._service.folders(start):
+            name = found.removeprefix(start).removesuffix("/")
+            if name not in told and is_key(prefix + name) and (prefix or name != _PROBE):
+                # Not every server remembers from one page to the next what it has told.
+                told.add(name)
+                yield name
 
     def stat(self, key: str) -> Stat | None:
         """As Store.stat; `version` is told where replacing it can be made conditional on it."""
@@ -194,48 +200,4 @@ class ObjectStore:
             raise FileNotFoundError(f"{self.url(key)} is missing") from error
 
     def _probe(self) -> Capabilities:
-        """What the store honours, found by trying each on an object of its own. Raises as every request does."""
-        name, wrong = (self._below(f"{_PROBE}/{secrets.token_hex(8)}-{what}") for what in ("condition", "checksum"))
-        try:
-            # The name is new, so a first write that is refused was sent twice by the library: the second met the first, which is an answer too.
-            creates = (
-                _try(lambda: self._service.put(name, b"1", create=True, replaces=None)) != "error"
-                and _try(lambda: self._service.put(name, b"22", create=True, replaces=None)) == "refused"
-            )
-            replaces = creates and self._replaces(name)
-            return Capabilities(
-                conditional_put=creates,
-                conditional_replace=replaces,
-                checksums=again(lambda: self._service.refuses_wrong_checksum(wrong)),
-            )
-        finally:
-            for probe in (name, wrong):
-                with suppress(OSError, UserError):
-                    again(lambda probe=probe: self._service.delete(probe))  # type: ignore[misc]
-
-    def _replaces(self, name: str) -> bool:
-        first = again(lambda: self._service.head(name))
-        if first is None or first.version is None:
-            return False
-        if _try(lambda: self._service.put(name, b"333", create=False, replaces=first.version)) == "error":
-            return False
-        # One that was refused may have been done before, and only its answer lost: the object tells.
-        second = again(lambda: self._service.head(name))
-        return (
-            second is not None
-            and second.size == 3
-            and _try(lambda: self._service.put(name, b"4444", create=False, replaces=first.version)) == "refused"
-        )
-
-
-def _try(put: Callable[[], None]) -> Literal["done", "refused", "error"]:
-    try:
-        again(put)
-    except FileExistsError:
-        return "refused"
-    except UserError as error:
-        # Some servers answer a condition they do not know with an error, which is as good as ignoring it.
-        if not is_plain_refusal(error):
-            raise
-        return "error"
-    return "done"
+        return probe(self._service, self._below(_PROBE))

@@ -19,25 +19,25 @@ def package_missing(address: Address, error: ImportError, package: str) -> UserE
     )
 
 
-def no_credentials(address: Address, reason: str) -> UserError:
-    """None were found, or the store does not take them."""
+def no_credentials(address: Address, reason: str, fix: str = "") -> UserError:
+    """None were found, or the store does not take them. `fix` where more is known than which variables there are."""
     return _remote(
         "credentials",
         address,
         "",
         f"no usable credentials for {NAMES[address.kind]}: {reason}",
-        f"set {VARIABLES[address.kind]}; on another machine, name the variables in launch.secrets",
+        fix or f"set {VARIABLES[address.kind]}; on another machine, name the variables in launch.secrets",
     )
 
 
-def no_permission(address: Address, name: str, reason: str) -> UserError:
-    """The credentials are good for something else."""
+def no_permission(address: Address, name: str, reason: str, fix: str = "") -> UserError:
+    """The credentials are good for something else. `fix` where it is known what is missing."""
     return _remote(
         "no-permission",
         address,
         name,
         f"the store refuses this to the credentials in use ({reason})",
-        f"give them the right to read, write, list and delete below {address.url()}",
+        fix or f"give them the right to read, write, list and delete below {address.url()}",
     )
 
 

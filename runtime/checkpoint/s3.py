@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -42,6 +43,7 @@ _REJECTED_KEYS = frozenset(
 _BAD_BODY = frozenset({"BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest", "XAmzContentSHA256Mismatch"})
 # The most that one request may copy is 5 GB; smaller pieces are copied beside each other and end within a request's time.
 _COPY_BYTES = 1 << 30
+_RANGE = re.compile(r"bytes[ =](\d+)-")
 # Of a file: what arrives does not wait in memory.
 _SPAN_BYTES = 64 << 20
 # Of an answer: what each of several threads holds of it at a time, which stays in the processor's cache between arriving, being summed and being written.
@@ -57,7 +59,7 @@ class S3Store(ObjectStore):
 
 class _S3:
     parallel = "s3"
-    span_bytes = _SPAN_BYTES
+    span_bytes, most_span_bytes = _SPAN_BYTES, 4 * _SPAN_BYTES
 
     def __init__(self, address: Address) -> None:
         try:
@@ -100,6 +102,8 @@ class _S3:
         except UserError:
             self._ask_why(name)
             raise
+        if "ContentLength" not in answer:
+            raise ConnectionError(f"{self.address.url_of(name)}: the answer does not tell how large it is")
         return Head(
             name=name,
             size=answer["ContentLength"],
@@ -116,11 +120,17 @@ class _S3:
             return None
         except UserError:
             # An empty object has no first byte and is refused for that; other refusals are told here too, or by the next request.
-            head = self.head(name)
-            return None if head is None else (head, None)
-        _, _, size = answer.get("ContentRange", "").rpartition("/")
-        head = Head(name=name, size=int(size) if size.isdigit() else answer["ContentLength"], version=answer.get("ETag"))
-        return head, self._pieces(name, answer)
+            return self._told_apart(name)
+        self._require_from(0, name, answer)
+        size = _whole_bytes(answer)
+        if size is None:
+            answer["Body"].close()
+            return self._told_apart(name)
+        return Head(name=name, size=size, version=answer.get("ETag")), self._pieces(name, answer)
+
+    def _told_apart(self, name: str) -> tuple[Head, None] | None:
+        head = self.head(name)
+        return None if head is None else (head, None)
 
     def get(self, head: Head, offset: int, count: int) -> Pieces:
         same = {"IfMatch": head.version} if head.version else {}
@@ -128,11 +138,24 @@ class _S3:
             answer = self._client.get_object(
                 Bucket=self.address.bucket, Key=head.name, Range=f"bytes={offset}-{offset + count - 1}", **same
             )
+        self._require_from(offset, head.name, answer)
         yield from self._pieces(head.name, answer)
 
     def _pieces(self, name: str, answer: Any) -> Pieces:
         with self._explained(name, reading=True), answer["Body"] as body:
             yield from received(body, _PIECE_BYTES)
+
+    def _require_from(self, offset: int, name: str, answer: Any) -> None:
+        """Raises ConnectionError unless the content of `answer` is said to be that from `offset` on."""
+        status, told = int(answer["ResponseMetadata"]["HTTPStatusCode"]), answer.get("ContentRange", "")
+        where = _RANGE.match(told)
+        # The library takes any number below 300 for an answer, also one that only announces the real one.
+        if (status == 200 and not offset) or (status == 206 and (where is None or int(where[1]) == offset)):
+            return
+        answer["Body"].close()
+        raise ConnectionError(
+            f"{self.address.url_of(name)}: asked for it from byte {offset:,} on, the store answered {status} {told}".rstrip()
+        )
 
     def put(self, name: str, content: bytes, *, create: bool, replaces: str | None, checksums: bool = False) -> None:
         condition = {"IfNoneMatch": "*"} if create else {"IfMatch": replaces} if replaces is not None else {}
@@ -182,6 +205,12 @@ class _S3:
             found, token = again(lambda after=token: self._page(prefix, after))  # type: ignore[misc]
             yield from found
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        token: str | None = ""
+        while token is not None:
+            answer, token = again(lambda after=token: self._answer_of(prefix, after, Delimiter="/"))  # type: ignore[misc]
+            yield from (found["Prefix"] for found in answer.get("CommonPrefixes", ()))
+
     def delete(self, name: str) -> None:
         with suppress(FileNotFoundError), self._explained(name, reading=True):
             self._client.delete_object(Bucket=self.address.bucket, Key=name)
@@ -222,14 +251,18 @@ class _S3:
         return False
 
     def _page(self, prefix: str, token: str) -> tuple[Sequence[Head], str | None]:
-        """Objects, and what to go on with; None at the end. No paginator: after a failed page it says that it has ended."""
-        after = {"ContinuationToken": token} if token else {}
-        with self._explained(prefix, reading=True):
-            answer = self._client.list_objects_v2(Bucket=self.address.bucket, Prefix=prefix, **after)
+        answer, following = self._answer_of(prefix, token)
         heads = [
             Head(name=found["Key"], size=found["Size"], modified=found["LastModified"].timestamp()) for found in answer.get("Contents", ())
         ]
-        return heads, answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
+        return heads, following
+
+    def _answer_of(self, prefix: str, token: str, **options: str) -> tuple[dict[str, Any], str | None]:
+        """A page of a list, and what to go on with; None at the end. No paginator: after a failed page it says that it has ended."""
+        after = {"ContinuationToken": token} if token else {}
+        with self._explained(prefix, reading=True):
+            answer: dict[str, Any] = self._client.list_objects_v2(Bucket=self.address.bucket, Prefix=prefix, **after, **options)
+        return answer, answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
 
     def _send_whole(self, name: str, source: Path, size: int, parts: Parts, *, checksums: bool) -> tuple[Digest, int | None]:
         def put(_number: int, content: memoryview) -> int | None:
@@ -253,6 +286,7 @@ class _S3:
         """The errors a Service raises, for those of the library."""
         from botocore import exceptions
         from botocore.parsers import ResponseParserError
+        from urllib3.exceptions import HTTPError
 
         try:
             yield
@@ -262,7 +296,14 @@ class _S3:
             raise no_credentials(self.address, str(error)) from error
         except (exceptions.ProfileNotFound, exceptions.TokenRetrievalError, exceptions.UnauthorizedSSOTokenError) as error:
             raise no_credentials(self.address, str(error)) from error
-        except (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError, ResponseParserError) as error:
+        except (
+            exceptions.ConnectionError,
+            exceptions.HTTPClientError,
+            exceptions.IncompleteReadError,
+            ResponseParserError,
+            HTTPError,
+        ) as error:
+            # The last is of a refusal that broke off while the library read why.
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 # Asking again does not make it one that is trusted.
                 raise refused(self.address, name, str(error)) from error
@@ -299,6 +340,14 @@ class _S3:
         if status > 501 or status == 500 or status == 429 or code in ("RequestTimeout", "SlowDown", "Throttling", "OperationAborted"):
             return unavailable(f"{self.address.url_of(name)}: {status} {said}", error.response["ResponseMetadata"].get("HTTPHeaders", {}))
         return refused(self.address, name, f"{status} {said}")
+
+
+def _whole_bytes(answer: Any) -> int | None:
+    """How large the object is that `answer` has the beginning of; None when it does not tell."""
+    _, _, told = answer.get("ContentRange", "").rpartition("/")
+    if told.isdigit():
+        return int(told)
+    return answer.get("ContentLength") if answer["ResponseMetadata"]["HTTPStatusCode"] == 200 else None
 
 
 def _time(told: Any) -> datetime:

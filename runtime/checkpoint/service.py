@@ -39,7 +39,7 @@ class Service(Protocol):
 
     Raises FileNotFoundError for a missing object, FileExistsError for a condition that did not hold, ConnectionError for what may pass, UserError for
     what needs the user. What may pass is not repeated by the service or its library, which may draw its pauses from the generator that training draws
-    from; only `send` and `list` repeat their parts and pages, by `again`.
+    from; only `send`, `list` and `folders` repeat their parts and pages, by `again`.
     """
 
     address: Address
@@ -47,6 +47,8 @@ class Service(Protocol):
     """For the names of threads."""
     span_bytes: int
     """The least that one request for a file that goes to the disk asks for, whole leaves of its checksum."""
+    most_span_bytes: int
+    """And the most. A dozen are under way at once on a large machine: where the library holds an answer as a whole, that is memory."""
 
     def head(self, name: str) -> Head | None:
         """One object, None when it is missing."""
@@ -85,6 +87,10 @@ class Service(Protocol):
 
     def list(self, prefix: str) -> Iterator[Head]:
         """Objects whose name begins with `prefix`, in order."""
+        ...
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The different beginnings, up to the next slash and with it, of names that begin with `prefix` and have a slash after it."""
         ...
 
     def delete(self, name: str) -> None:

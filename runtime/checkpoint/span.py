@@ -12,13 +12,13 @@ Write = Callable[[int, bytes | memoryview], None]
 """Takes a piece, whose memory is the next one's, and where in the object it belongs."""
 
 
-def span_bytes(size: int, least: int) -> int:
-    """How much of an object of `size` bytes one request asks for: `least` (whole leaves), up to four times that of large ones, whole leaves too.
+def span_bytes(size: int, least: int, most: int) -> int:
+    """How much of an object of `size` bytes one request asks for: `least`, of large ones up to `most`, whole leaves all of them.
 
     Each request takes a library some milliseconds of the processor; sixteen are enough to keep all threads at work.
     """
     wanted = -(-size // (16 * LEAF_BYTES)) * LEAF_BYTES
-    return min(max(least, wanted), 4 * least)
+    return min(max(least, wanted), most)
 
 
 class Span:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from runtime.checkpoint.checksum import THREADS, Digest, digest_stream
+from runtime.checkpoint.manifest import check_relative
 from runtime.checkpoint.transit import Arrived, nobody
 from runtime.config.problem import ExitCode, Problem, UserError
 
@@ -86,6 +87,14 @@ class Store(Protocol):
         """Every object whose key starts with `prefix`, in the order of their keys; `""` or a prefix that ends in `/`."""
         ...
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names of what lies directly below `prefix` and has objects below it, each once; `""` or a prefix that ends in `/`.
+
+        What lies in them costs nothing, however much it is. A folder that was made by itself, or emptied a while ago, may be among them; one whose name
+        can be in no key is not.
+        """
+        ...
+
     def stat(self, key: str) -> Stat | None:
         """One object's size, None when it is missing."""
         ...
@@ -101,6 +110,22 @@ class Store(Protocol):
     def url(self, key: str = "") -> str:
         """The address of `key`, or of the store, for people and for `open_store`."""
         ...
+
+
+def check_prefix(prefix: str) -> str:
+    """`prefix` itself when it is one that can be listed: none, or one that ends in a slash. Raises ValueError."""
+    if prefix and not prefix.endswith("/"):
+        raise ValueError(f"a prefix ends in a slash: {prefix!r}")
+    return prefix
+
+
+def is_key(key: str) -> bool:
+    """Whether `key` can be one. What others have put into a bucket may have names that cannot."""
+    try:
+        check_relative(key)
+    except ValueError:
+        return False
+    return True
 
 
 def digest_object(store: Store, key: str) -> Digest:

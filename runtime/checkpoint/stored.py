@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from runtime.checkpoint.checksum import THREADS, Digest
+from runtime.checkpoint.folders import folders_with
 from runtime.checkpoint.layout import CHECKPOINTS, FINAL, MANIFEST, MERGED, WEIGHTS, step_folder, step_of
 from runtime.checkpoint.manifest import DAMAGE, MAX_MANIFEST_BYTES, Manifest, ManifestFile, difference, parse_manifest
 from runtime.checkpoint.patience import SHORT, Patience, patiently
@@ -56,25 +57,37 @@ class RunStore:
                     raise
         raise AssertionError("the last reading returns or raises")
 
+    def has_manifest(self, step: int) -> bool:
+        """Whether there is a manifest of the step. Raises as Store.stat."""
+        return self.store.stat(self.key(f"{CHECKPOINTS}/{step_folder(step)}/{MANIFEST}")) is not None
+
+    def folders(self) -> list[int]:
+        """The steps that have a folder, the newest first; one that was emptied may be among them. Raises as Store.folders."""
+        names = self.store.folders(self.key(f"{CHECKPOINTS}/"))
+        return sorted((step for name in names if (step := step_of(name)) is not None), reverse=True)
+
     def steps(self) -> dict[int, bool]:
-        """The steps that have objects, and whether each has a manifest. Raises as Store.list."""
-        found: dict[int, bool] = {}
+        """The steps that have objects, and whether each has a manifest. Raises as Store.list and Store.folders."""
         prefix = self.key(f"{CHECKPOINTS}/")
-        for stat in self.store.list(prefix):
-            name, _, rest = stat.key.removeprefix(prefix).partition("/")
-            step = step_of(name)
-            if step is not None:
-                found[step] = found.get(step, False) or rest == MANIFEST
-        return found
+        found = folders_with(self.store, prefix, MANIFEST, wanted=lambda name: step_of(name) is not None)
+        return {step: sealed for name, sealed in found.items() if (step := step_of(name)) is not None}
+
+
+def newest_step(place: RunStore) -> int | None:
+    """The run's newest step that has a manifest, which is not read; None when there is none. Raises as Store.folders."""
+    return next((step for step in place.folders() if place.has_manifest(step)), None)
 
 
 def newest_manifest(place: RunStore) -> Manifest | None:
-    """The manifest of the run's newest step that has one; None when there is none, or it is broken. Its objects are not looked at. Raises as Store.list."""
-    sealed = [step for step, has_manifest in place.steps().items() if has_manifest]
-    try:
-        return place.manifest(f"{CHECKPOINTS}/{step_folder(max(sealed))}") if sealed else None
-    except (FileNotFoundError, UserError):
-        return None
+    """The manifest of the run's newest step that has one; None when there is none, or it is broken. Its objects are not looked at. Raises as Store.folders."""
+    for step in place.folders():
+        try:
+            return place.manifest(f"{CHECKPOINTS}/{step_folder(step)}")
+        except FileNotFoundError:
+            continue
+        except UserError:
+            return None
+    return None
 
 
 def folder_name(manifest: Manifest) -> str:

@@ -78,7 +78,8 @@ def _page_by_three(store: Store, monkeypatch: pytest.MonkeyPatch, kind: str) -> 
     """Lists come in pages of thousands; nobody waits for so many objects."""
     service = store._service  # type: ignore[attr-defined]
     client, option = (service._client, "page_size") if kind == "fakegcs" else (service._container, "results_per_page")
-    monkeypatch.setattr(client, "list_blobs", functools.partial(client.list_blobs, **{option: 3}))
+    for method in ("list_blobs",) if kind == "fakegcs" else ("list_blobs", "walk_blobs"):
+        monkeypatch.setattr(client, method, functools.partial(getattr(client, method), **{option: 3}))
 
 
 def failures(

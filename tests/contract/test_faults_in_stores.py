@@ -77,6 +77,7 @@ def use(store: Store, folder: Path, *, size: int = len(CONTENT)) -> None:
     assert stat is not None
     assert stat.size == size
     assert [(found.key, found.size) for found in store.list("run/")] == [("run/file", size), ("run/small", 5)]
+    assert list(store.folders("")) == ["run"]
     assert digest_object(store, "run/file") == digest_bytes(content)
     (folder / "target").unlink(missing_ok=True)
     assert store.get_file("run/file", folder / "target") == digest_bytes(content)

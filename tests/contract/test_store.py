@@ -7,6 +7,8 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -133,6 +135,93 @@ def test_listing_is_by_folder_and_in_order(store: Store) -> None:
         list(store.list("ru"))
 
 
+@pytest.fixture
+def fresh(store: Store) -> Store:
+    """A store below it where nothing has ever been: some show folders that were emptied a moment ago."""
+    return open_store(store.url(str(uuid4())))
+
+
+@pytest.fixture
+def by_three(fresh: Store, kind: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Has lists come in pages of three, where they come in pages; which were asked for."""
+    asked: list[str] = []
+
+    def small(library: object, method: str, **page: int) -> None:
+        real = getattr(library, method)
+        monkeypatch.setattr(library, method, lambda *args, **options: asked.append(method) or real(*args, **page, **options))
+
+    service: Any = getattr(fresh, "_service", None)
+    if kind in ("seaweedfs", "juicefs", "moto"):
+        small(service._client, "list_objects_v2", MaxKeys=3)
+    elif kind == "fakegcs":
+        small(service._client, "list_blobs", page_size=3)
+    elif kind == "azurite":
+        small(service._container, "walk_blobs", results_per_page=3)
+    return asked
+
+
+def test_folders_are_told_once_whatever_lies_in_them(fresh: Store) -> None:
+    assert list(fresh.folders("")) == []
+    assert list(fresh.folders("run/")) == []
+    for key in ("run/b", "run/a/2", "run/a/1", "run/a/deep/down", "run/c.d/x", "running/x", "a"):
+        fresh.put_bytes(key, key.encode())
+    assert sorted(fresh.folders("")) == ["run", "running"]
+    assert sorted(fresh.folders("run/")) == ["a", "c.d"]
+    assert list(fresh.folders("run/a/")) == ["deep"]
+    assert list(fresh.folders("run/a/deep/")) == []
+    # An object, and nothing.
+    assert list(fresh.folders("run/b/")) == []
+    assert list(fresh.folders("run/missing/")) == []
+    with pytest.raises(ValueError, match="slash"):
+        list(fresh.folders("ru"))
+
+
+def test_folders_may_be_more_than_a_page(fresh: Store, kind: str, by_three: list[str]) -> None:
+    names = [f"step-{number:08d}" for number in range(7)]
+    for name in names:
+        for key in (f"{name}/1-aaaa/model", f"{name}/manifest.json", f"{name}/more", f"{name}.txt"):
+            fresh.put_bytes(f"run/{key}", b"x")
+    assert sorted(fresh.folders("run/")) == names
+    if kind not in ("directory", "hub"):
+        # Of 14 names, and not of 28 objects.
+        assert 3 <= len(by_three) <= 6
+
+
+ODD = ("a b", "a+b%20c", "what?#&=", "ä ß 漢", "..b", "-_~!$'()*,;:@", "%2F", "a.json")
+
+
+def test_any_plain_name_can_be_a_folder(fresh: Store) -> None:
+    for name in ODD:
+        fresh.put_bytes(f"{name}/{name}/x", b"x")
+    assert sorted(fresh.folders("")) == sorted(ODD)
+    assert [list(fresh.folders(f"{name}/")) for name in ODD] == [[name] for name in ODD]
+
+
+def test_an_object_may_be_named_like_a_folder(fresh: Store, kind: str) -> None:
+    if kind in ("directory", "juicefs", "hub"):
+        pytest.skip("here a name is a file or a folder")
+    fresh.put_bytes("run/a/b", b"x")
+    fresh.put_bytes("run/a", b"y")
+    assert list(fresh.folders("run/")) == ["a"]
+    assert content_of(fresh, "run/a/b") == b"x"
+
+
+def test_what_others_have_put_there_is_told_where_its_name_can_be_a_key(fresh: Store, kind: str) -> None:
+    if kind in ("directory", "hub"):
+        pytest.skip("nobody can give such names here")
+    service, start = fresh._service, fresh._below("")  # type: ignore[attr-defined]
+    foreign = (".probe/x", "run/a/", "run/b\\c/x") if kind == "juicefs" else (".probe/x", "run/a/", "run/b\\c/x", "run//x", "//x")
+    for name in (*foreign, "run/c/x"):
+        service.put(start + name, b"", create=False, replaces=None)
+    try:
+        assert list(fresh.folders("")) == ["run"]
+        # The one that ends in a slash is how consoles make a folder. Some servers take a backslash for a slash.
+        assert set(fresh.folders("run/")) - {"a", "b"} == {"c"}
+    finally:
+        for name in foreign:
+            service.delete(start + name)
+
+
 def test_delete_removes_one_object(store: Store) -> None:
     for key in ("run/a/1", "run/a/2"):
         store.put_bytes(key, b"x")
@@ -148,6 +237,21 @@ def test_the_probe_finds_what_is_honoured_and_leaves_nothing(store: Store, kind:
     found = store.capabilities
     assert (found.conditional_put, found.conditional_replace, found.checksums) == HONOURED[kind]
     assert list(store.list("")) == []
+
+
+def test_what_a_killed_probe_left_goes_with_a_later_one(fresh: Store, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind in ("directory", "hub"):
+        pytest.skip("here a probe writes no objects")
+    service, start = fresh._service, fresh._below(".probe/")  # type: ignore[attr-defined]
+    left = {f"{start}0123456789abcdef-{what}" for what in ("condition", "checksum")}
+    for name in left:
+        service.put(name, b"1", create=False, replaces=None)
+    assert fresh.capabilities
+    assert {head.name for head in service.list(start)} == left, "a living one's"
+    # Nobody waits for a day: now those are too old that are as old as the own.
+    monkeypatch.setattr("runtime.checkpoint.probe.LEFT_S", -100.0)
+    assert open_store(fresh.url()).capabilities == fresh.capabilities
+    assert list(service.list(start)) == []
 
 
 def test_what_is_not_honoured_is_refused_and_not_pretended(store: Store) -> None:

@@ -77,6 +77,10 @@ class FaultyStore:
         self._draw("fail", "slow")
         return self._inner.list(prefix)
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        self._draw("fail", "slow")
+        return self._inner.folders(prefix)
+
     def stat(self, key: str) -> Stat | None:
         self._draw("fail", "slow")
         return self._inner.stat(key)

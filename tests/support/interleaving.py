@@ -26,7 +26,7 @@ DEAD = -1
 class Request:
     """One request of a store; `content` is what is written, `version` the one that is to be replaced, or the key that is to be copied."""
 
-    kind: Literal["put", "create", "replace", "delete", "get", "list", "stat", "copy"]
+    kind: Literal["put", "create", "replace", "delete", "get", "list", "folders", "stat", "copy"]
     key: str
     content: bytes = b""
     version: str = ""
@@ -63,6 +63,9 @@ def answer(held: Content, request: Request) -> tuple[Content, object]:
             return held, None if present is None else _stat(request.key, present)
         case "list":
             return held, tuple(_stat(key, held[key]) for key in sorted(held) if key.startswith(request.key))
+        case "folders":
+            below = [key.removeprefix(request.key).partition("/") for key in held if key.startswith(request.key)]
+            return held, tuple(sorted({name for name, slash, _ in below if slash}))
         case "delete":
             return {key: content for key, content in held.items() if key != request.key}, None
         case "copy":
@@ -110,6 +113,9 @@ class ScriptedStore:
 
     def list(self, prefix: str) -> Iterator[Stat]:
         yield from self._ask(Request("list", prefix))
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        yield from self._ask(Request("folders", prefix))
 
     def stat(self, key: str) -> Stat | None:
         found: Stat | None = self._ask(Request("stat", key))

@@ -14,13 +14,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import CERT_NONE, PROTOCOL_TLS_CLIENT, SSLContext
 from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 import pytest
 
 KEY, SECRET = "testkey", "testsecret"
 AZURE_ACCOUNT = "devstoreaccount1"
+# Where `make test` puts programs of npm.
+_NODE = Path(__file__).resolve().parents[2] / ".venv-node" / "node_modules" / ".bin"
 # The published key of the emulator's only account.
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
@@ -141,7 +144,7 @@ def _fakegcs(folder: Path) -> Iterator[ObjectServer]:
 
 @contextmanager
 def _azurite(folder: Path) -> Iterator[ObjectServer]:
-    program = _program("azurite-blob", "azurite", "npm install --global")
+    program = _program("azurite-blob", "azurite", "npm install --prefix .venv-node")
     blob = pytest.importorskip("azure.storage.blob", reason="not installed: pip install azure-storage-blob")
     (port,) = _free_ports(1)
     endpoint = f"http://127.0.0.1:{port}/{AZURE_ACCOUNT}"
@@ -150,6 +153,25 @@ def _azurite(folder: Path) -> Iterator[ObjectServer]:
         connection = f"DefaultEndpointsProtocol=http;AccountName={AZURE_ACCOUNT};AccountKey={AZURE_KEY};BlobEndpoint={endpoint};"
         blob.BlobServiceClient.from_connection_string(connection).create_container("tests")
         yield ObjectServer("azurite", "az://tests", {"AZURE_STORAGE_CONNECTION_STRING": connection}, endpoint.rpartition("/")[0])
+
+
+@contextmanager
+def _azurite_by_token(folder: Path) -> Iterator[ObjectServer]:
+    """Takes tokens of Entra ID, whose times, audience and issuer it looks at, and not the signature; over TLS, with a certificate of its own."""
+    program = _program("azurite-blob", "azurite", "npm install --prefix .venv-node")
+    blob = pytest.importorskip("azure.storage.blob", reason="not installed: pip install azure-storage-blob")
+    from entra import write_certificate
+
+    certificate, key = write_certificate(folder)
+    (port,) = _free_ports(1)
+    url = f"https://127.0.0.1:{port}"
+    command = [program, "--silent", "--skipApiVersionCheck", "--inMemoryPersistence", "--disableTelemetry", "--blobPort", str(port)]
+    with _process([*command, "--oauth", "basic", "--cert", str(certificate), "--key", str(key)], folder, url):
+        connection = (
+            f"DefaultEndpointsProtocol=https;AccountName={AZURE_ACCOUNT};AccountKey={AZURE_KEY};BlobEndpoint={url}/{AZURE_ACCOUNT};"
+        )
+        blob.BlobServiceClient.from_connection_string(connection, connection_verify=str(certificate)).create_container("tests")
+        yield ObjectServer("azurite-by-token", f"az://tests?endpoint={url}/{AZURE_ACCOUNT}", {"REQUESTS_CA_BUNDLE": str(certificate)}, url)
 
 
 @contextmanager
@@ -178,7 +200,15 @@ def go_online(patch: pytest.MonkeyPatch, kind: str) -> None:
         patch.setattr(constants, "HF_HUB_DISABLE_XET", False)
 
 
-_STARTS = {"hub": _hub, "seaweedfs": _seaweedfs, "juicefs": _juicefs, "moto": _moto, "fakegcs": _fakegcs, "azurite": _azurite}
+_STARTS = {
+    "hub": _hub,
+    "seaweedfs": _seaweedfs,
+    "juicefs": _juicefs,
+    "moto": _moto,
+    "fakegcs": _fakegcs,
+    "azurite": _azurite,
+    "azurite-by-token": _azurite_by_token,
+}
 
 
 def _s3(kind: str, url: str) -> ObjectServer:
@@ -203,7 +233,7 @@ def _s3(kind: str, url: str) -> ObjectServer:
 
 
 def _program(name: str, package: str, how: str = "pip install") -> str:
-    found = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), str(_NODE), os.environ.get("PATH", "")]))
     if found is None:
         pytest.skip(f"{name} is not installed: {how} {package}")
     return found
@@ -259,8 +289,11 @@ def _process(command: list[str], folder: Path, url: str, variables: dict[str, st
 
 
 def _answers(url: str) -> bool:
+    # Made here, since reading the certificates that this system trusts takes longer than a server to start.
+    unchecked = SSLContext(PROTOCOL_TLS_CLIENT)
+    unchecked.check_hostname, unchecked.verify_mode = False, CERT_NONE
     try:
-        build_opener(ProxyHandler({})).open(url, timeout=5).close()
+        build_opener(ProxyHandler({}), HTTPSHandler(context=unchecked)).open(url, timeout=5).close()
     except HTTPError:
         return True
     except OSError:

@@ -136,6 +136,10 @@ def _list(scene: Scene) -> None:
     assert [stat.key for stat in scene.store.list(scene.key(""))] == [scene.key(f"{number}") for number in range(8)]
 
 
+def _folders(scene: Scene) -> None:
+    assert list(scene.store.folders(scene.key(""))) == [f"{number}" for number in range(8)]
+
+
 def _delete(scene: Scene) -> None:
     scene.store.delete(scene.key("a"))
     scene.store.delete(scene.key("never there"))
@@ -260,6 +264,12 @@ def _eight(scene: Scene) -> None:
         scene.store.put_bytes(scene.key(f"{number}"), b"x")
 
 
+def _eight_below(scene: Scene) -> None:
+    for number in range(8):
+        for name in ("x", "y"):
+            scene.store.put_bytes(scene.key(f"{number}/{name}"), b"x")
+
+
 WORKS = {
     "put a file": Work(lambda scene: _put(scene, SMALL), lambda scene: scene.holds(a=SMALL), requests=2),
     "put a big file": Work(lambda scene: _put(scene, BIG), lambda scene: scene.holds(a=BIG), requests=4),
@@ -284,4 +294,5 @@ WORKS = {
     "lease": Work(_hold, _is_released, sums=True, requests=10),
     "take over": Work(_take_over, _is_held_by_the_successor, sums=True, requests=13),
     "inherit": Work(_inherit, _is_held_by_the_successor, prepare=_held, tidy=True, requests=7),
+    "folders": Work(_folders, _folders, prepare=_eight_below, reads=True, requests=3),
 }

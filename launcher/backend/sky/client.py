@@ -25,6 +25,10 @@ _OF_TRAINING = (
     "AZURE_STORAGE_KEY",
     "AZURE_STORAGE_ACCOUNT_KEY",
     "AZURE_STORAGE_SAS_TOKEN",
+    # SkyPilot logs in to Azure by `az login` alone, and yet its client sends the first of these with every request.
+    "AZURE_CLIENT_SECRET",
+    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+    "AZURE_PASSWORD",
 )
 # SkyPilot's client sends these with every request, and its server keeps requests. They are for Amazon, unless the store is another one's.
 _OF_AMAZON = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")

@@ -25,6 +25,7 @@ from launcher.backend.sky.required_storage import check_storage
 from launcher.backend.sky.states import speaks
 from launcher.backend.sky.storages import Storages
 from launcher.backend.sky.submission import FILE, Submission, read_submission, write_submission
+from launcher.plan.azure_login import check_login
 from launcher.plan.storage_keys import with_storage_keys
 from launcher.state.outputs import CheckpointFolder
 from launcher.state.progress import fold
@@ -71,6 +72,7 @@ class SkyBackend:
         storage = job.config.launch.storage
         check_storage(storage)
         check_secrets(wanted_secrets(job.config), self.environment)
+        check_login(job.config.launch, self.environment, job.offers)
         assert storage is not None
         stored = self._storages.at(storage, job.run)
         refuse_taken(stored, job.run, storage)

@@ -14,6 +14,7 @@ from runtime.checkpoint.owner import this_owner
 from runtime.checkpoint.sealing import new_staging, seal
 from runtime.checkpoint.stored import RunStore
 from runtime.checkpoint.storing import seal_in_store
+from runtime.checkpoint.transit import Transit
 from runtime.config.problem import ExitCode, UserError
 from runtime.record import RunRecord
 
@@ -62,6 +63,23 @@ def test_what_is_not_there_is_told_with_how_to_see_what_is(record: RunRecord, tm
         with pytest.raises(UserError, match="pull tiny --list"):
             pull(alone, tmp_path / "copy", **asked)
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_put_there_meanwhile_stays_and_is_told(record: RunRecord, tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "to" / "copy"
+
+    class Meanwhile(Transit):
+        def expect(self, count: int) -> None:
+            super().expect(count)
+            if kind == "folder":
+                target.mkdir()
+            (target / "theirs" if kind == "folder" else target).write_text("theirs")
+
+    with pytest.raises(UserError, match="something is here already"):
+        pull(record, target, step=10, transit=Meanwhile())
+    assert (target / "theirs" if kind == "folder" else target).read_text() == "theirs"
+    assert list(target.parent.iterdir()) == [target]
 
 
 def test_a_full_disk_is_told_as_a_full_disk_and_leaves_nothing(record: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,7 +16,10 @@ import pytest
 from runtime.checkpoint.checksum import THREADS
 from runtime.checkpoint.directory import DirectoryStore
 from runtime.checkpoint.fetching import copy_sealed
+from runtime.checkpoint.layout import LEASE
+from runtime.checkpoint.lease import TTL_S, Lease
 from runtime.checkpoint.manifest import read_manifest, verify
+from runtime.checkpoint.probe import LEFT_S
 from runtime.checkpoint.restore import find_newest
 from runtime.checkpoint.retention import Keep, prune, prune_stored
 from runtime.checkpoint.sealing import new_staging, seal
@@ -167,6 +171,47 @@ def test_prune_a_store(sealed: Make, tmp_path: Path, reset: Callable[[], None], 
         assert check_stored(place, 30)
         prune_stored(place, Keep(last=1), attempt=2)
         assert {stat.key.split("/")[2] for stat in place.store.list("")} == {"step-00000030"}
+
+
+def test_probe_a_directory_store(tmp_path: Path, reset: Callable[[], None], deaths: Any) -> None:
+    root = tmp_path / "work" / "store"
+    root.mkdir(parents=True)
+    left = []
+    for _ in deaths(reset, lambda: DirectoryStore(root).capabilities):
+        left.append(len([*root.glob(".partial/*")]))
+        assert DirectoryStore(root).capabilities.conditional_put
+        assert [*root.glob(".partial/*")] == []
+    assert max(left) == 2
+    assert len(left) > 5
+
+
+def test_ask_a_directory_store_for_its_time(tmp_path: Path, reset: Callable[[], None], deaths: Any) -> None:
+    """Which is asked for when a lease looks as if nobody held it: what who died there has left goes when it is a day old, and not before."""
+    place = RunStore(store=DirectoryStore(tmp_path / "work" / "store"), run="run")
+    Lease(place, attempt=3).hold()
+    root = tmp_path / "work" / "store" / "run"
+    _age(root / LEASE, 2 * TTL_S)
+    left = []
+    for _ in deaths(reset, Lease(place, attempt=1).hold):
+        found = [*root.glob(f"{LEASE}.*/*")]
+        left.append(len(found))
+        later = Lease(place, attempt=4)
+        later.hold()
+        later.release()
+        assert [*root.glob(f"{LEASE}.*/*")] == found
+        for path in found:
+            _age(path, LEFT_S + 1)
+        later = Lease(place, attempt=5)
+        later.hold()
+        later.release()
+        assert [entry.name for entry in root.iterdir() if any(entry.rglob("*")) or entry.is_file()] == [LEASE]
+    assert max(left) == 1
+    assert left.index(1) < len(left) - 3
+
+
+def _age(path: Path, seconds: float) -> None:
+    modified = path.stat().st_mtime - seconds
+    os.utime(path, (modified, modified))
 
 
 def test_fetch(sealed: Make, tmp_path: Path, reset: Callable[[], None], deaths: Any) -> None:

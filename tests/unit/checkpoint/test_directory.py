@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,30 @@ def test_leftovers_of_dead_writers_go_and_those_of_living_ones_stay(tmp_path: Pa
     os.utime(silent, (1000, 1000))
     assert DirectoryStore(tmp_path).capabilities.conditional_put
     assert set(partial.iterdir()) == {me, elsewhere}
+
+
+def test_silence_elsewhere_is_told_by_the_clock_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which may be a file server's: by this machine's clock, a living writer elsewhere could be silent for hours."""
+    partial = tmp_path / ".partial"
+    partial.mkdir()
+    elsewhere = partial / "otherhost0-1-1-aa"
+    elsewhere.touch()
+    monkeypatch.setattr("time.time", lambda: elsewhere.stat().st_mtime + 99_999)
+    assert DirectoryStore(tmp_path).capabilities.conditional_put
+    assert [*partial.iterdir()] == [elsewhere]
+
+
+def test_what_is_on_its_way_need_not_be_listed(tmp_path: Path, as_nobody: Callable[[Callable[[], object]], str]) -> None:
+    partial = tmp_path / ".partial"
+    partial.mkdir()
+    partial.chmod(0o333)
+
+    def probe() -> None:
+        with pytest.raises(PermissionError):
+            list(partial.iterdir())
+        assert DirectoryStore(tmp_path).capabilities.conditional_put
+
+    assert as_nobody(probe) == ""
 
 
 def test_a_file_system_without_links_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,96 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memory_service import PIECE_BYTES, Memory
 from tenacity import wait_none
 
 from runtime.checkpoint import retry
 from runtime.checkpoint.bandwidth import Unlimited
-from runtime.checkpoint.checksum import LEAF_BYTES, Digest, digest_bytes
+from runtime.checkpoint.checksum import LEAF_BYTES, digest_bytes
 from runtime.checkpoint.objects import ObjectStore
 from runtime.checkpoint.parts import PART_BYTES, SLOTS, Parts, part_bytes
 from runtime.checkpoint.refusal import no_permission, refused
-from runtime.checkpoint.service import Head, ReplacedError
+from runtime.checkpoint.service import Head
 from runtime.checkpoint.span import span_bytes
 from runtime.config.problem import UserError
-from runtime.config.storage import Address
-
-PIECE_BYTES = PART_BYTES // 8
-
-
-class Memory:
-    """A service in memory, whose checksum is ours; `on` is called before each request."""
-
-    parallel = "memory"
-    span_bytes = PART_BYTES
-
-    def __init__(self, *, sums: bool = True, together: bool = True) -> None:
-        self.address = Address(kind="s3", bucket="bucket", prefix="deep")
-        self.objects: dict[str, tuple[int, bytes]] = {}
-        self._sums = sums
-        self.on: Callable[[str], None] = lambda _request: None
-        self.mangle: Callable[[bytes], bytes] = lambda content: content
-        self.conditions = True
-        self._together = together
-
-    def head(self, name: str) -> Head | None:
-        self.on("head")
-        if name not in self.objects:
-            return None
-        version, content = self.objects[name]
-        checksum = digest_bytes(content).checksum if self._sums else None
-        return Head(name=name, size=len(content), version=str(version), checksum=checksum)
-
-    def begin(self, name: str, count: int) -> tuple[Head, Generator[bytes, None, None] | None] | None:
-        head = self.head(name)
-        return None if head is None else (head, self.get(head, 0, min(count, head.size)) if self._together and head.size else None)
-
-    def get(self, head: Head, offset: int, count: int) -> Generator[bytes, None, None]:
-        self.on("get")
-        version, content = self.objects[head.name]
-        if str(version) != head.version:
-            raise ReplacedError(head.name)
-        for start in range(offset, offset + count, PIECE_BYTES):
-            self.on("piece")
-            yield content[start : min(start + PIECE_BYTES, offset + count)]
-
-    def put(self, name: str, content: bytes, *, create: bool, replaces: str | None, checksums: bool = False) -> None:
-        self.on(f"put {checksums}" if name.startswith("deep/run/") else "put")
-        version = self.objects[name][0] if name in self.objects else 0
-        if self.conditions and ((create and version) or (replaces is not None and replaces != str(version))):
-            raise FileExistsError(name)
-        self.objects[name] = (version + 1, content)
-
-    def send(self, name: str, source: Path, parts: Parts, *, checksums: bool) -> tuple[Digest, str | None]:
-        digest, contents = parts.send(source, source.stat().st_size, self._part)
-        version = self.objects[name][0] if name in self.objects else 0
-        self.objects[name] = (version + 1, self.mangle(b"".join(contents)))
-        return digest, digest.checksum if checksums else None
-
-    def sums(self, source: Path, *, checksums: bool) -> tuple[Digest, str | None]:
-        digest = digest_bytes(source.read_bytes())
-        return digest, digest.checksum if checksums else None
-
-    def list(self, prefix: str) -> Iterator[Head]:
-        for name in sorted(self.objects):
-            if name.startswith(prefix):
-                yield Head(name=name, size=len(self.objects[name][1]))
-
-    def delete(self, name: str) -> None:
-        self.on("delete")
-        self.objects.pop(name, None)
-
-    def refuses_wrong_checksum(self, name: str) -> bool:
-        return self._sums
-
-    def _part(self, _number: int, content: memoryview) -> bytes:
-        self.on("part")
-        return bytes(content)
 
 
 @pytest.fixture(autouse=True)
@@ -391,9 +319,9 @@ def test_keys_of_the_probe_are_reserved() -> None:
         store.put_bytes(".probe/x", b"")
 
 
-@given(st.integers(0, 1 << 40), st.sampled_from([8 << 20, 32 << 20]))
-def test_spans_are_whole_leaves_and_grow_with_the_object(size: int, least: int) -> None:
-    step = span_bytes(size, least)
+@given(st.integers(0, 1 << 40), st.sampled_from([8 << 20, 32 << 20]), st.sampled_from([1, 4]))
+def test_spans_are_whole_leaves_and_grow_with_the_object(size: int, least: int, times: int) -> None:
+    step = span_bytes(size, least, times * least)
     assert step % LEAF_BYTES == 0
-    assert least <= step <= 4 * least
+    assert least <= step <= times * least
     assert step == least or size > 16 * least

@@ -257,7 +257,7 @@ def test_a_head_that_dies_leaves_no_checkpoint_and_its_followers_end(fleet: Flee
 
 
 def test_a_head_that_ends_waits_for_machines_that_are_there_and_no_others(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(others, "_SILENT_S", 0.05)
+    monkeypatch.setattr(others, "_SILENT_S", 0.6)
     fleet.stores[1].gate.clear()
     fleet.save(40)
     assert fleet.stores[1].started.wait(LONG_S)
@@ -266,7 +266,7 @@ def test_a_head_that_ends_waits_for_machines_that_are_there_and_no_others(fleet:
     fleet.head._others.hurry()
     for beat in range(20):
         fleet.board.post(alive_key(1), b"%d" % beat)
-        assert not fleet.head.flush(0.01)
+        assert not fleet.head.flush(0.05)
     assert fleet.told[0].kinds() == []
     assert not fleet.head.flush(LONG_S)
     assert fleet.told[0].kinds() == [("upload_failed", 40)]

@@ -103,6 +103,13 @@ def empty(connection: socket.socket) -> bool:
     return True
 
 
+def with_another(connection: socket.socket) -> bool:
+    connection.sendall(HEAD % (len(CONTENT), b"") + CONTENT[:-100])
+    # Encrypted together.
+    connection.sendall(CONTENT[-100:] + HEAD % (4, b"") + b"evil")
+    return True
+
+
 def cut_off(connection: socket.socket) -> None:
     connection.sendall(HEAD % (len(CONTENT), b"") + CONTENT[:SENT])
 
@@ -200,6 +207,20 @@ def test_encrypted_ones_fill_the_memory_all_the_same(tmp_path: Path) -> None:
         with asked(server, pool) as body:
             assert joined(body, 100_000) == CONTENT
         assert server.connections == 1
+
+
+def test_more_than_was_announced_is_not_the_next_answer(tmp_path: Path) -> None:
+    import urllib3
+
+    certificate, key = _certificate(tmp_path)
+    secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    secure.load_cert_chain(certificate, key)
+    with Server([with_another, whole], secure) as server:
+        pool = urllib3.HTTPSConnectionPool("127.0.0.1", server.port, ca_certs=str(certificate), timeout=urllib3.Timeout(10))
+        for _ in range(2):
+            with asked(server, pool) as body:
+                assert joined(body, 100_000) == CONTENT
+        assert server.connections == 2
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:

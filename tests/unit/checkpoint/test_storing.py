@@ -55,6 +55,10 @@ class Watched:
         self.before("list", prefix)
         return self.inner.list(prefix)
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        self.before("list", prefix)
+        return self.inner.folders(prefix)
+
     def stat(self, key: str) -> Stat | None:
         self.before("stat", key)
         return self.inner.stat(key)

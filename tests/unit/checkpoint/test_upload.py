@@ -146,8 +146,9 @@ def test_where_all_are_kept_they_are_not_listed_for_each(
     sealed: Any, start: Any, store: Gated, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed: list[str] = []
-    before = DirectoryStore.list
-    monkeypatch.setattr(DirectoryStore, "list", lambda store, prefix: listed.append(prefix) or before(store, prefix))  # type: ignore[func-returns-value]
+    for how in ("list", "folders"):
+        before = getattr(DirectoryStore, how)
+        monkeypatch.setattr(DirectoryStore, how, lambda store, prefix, before=before: listed.append(prefix) or before(store, prefix))
     store.put_bytes("run/checkpoints/step-00000005/0-dead/a", b"x")
     uploader = start()
 
