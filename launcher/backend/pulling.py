@@ -7,20 +7,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from launcher.backend.elsewhere import ELSEWHERE, PATIENCE
 from launcher.state.refusals import refusal
 from runtime.checkpoint.fetching import copy_sealed
 from runtime.checkpoint.layout import CHECKPOINTS, FINAL, MANIFEST, MERGED, WEIGHTS, step_folder
 from runtime.checkpoint.manifest import DAMAGE, Kind, Manifest, is_sealed, read_manifest, verify
 from runtime.checkpoint.opening import open_store
-from runtime.checkpoint.patience import SHORT, Patience
+from runtime.checkpoint.patience import SHORT
 from runtime.checkpoint.staging import drop_staging, new_staging, sweep_staging
 from runtime.checkpoint.stored import RunStore, folder_name, newest_step
 from runtime.checkpoint.transit import Transit
 from runtime.config.problem import ExitCode, Problem, UserError
 from runtime.record import RunRecord
-
-# Longer than a hiccup, and not so long that somebody who waits takes it for a hang.
-_PATIENCE = Patience(seconds=30.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +173,7 @@ def _output(record: RunRecord) -> Path | None:
 
 
 def _place(record: RunRecord) -> RunStore | None:
-    return RunStore(store=open_store(record.storage), run=record.run, patience=_PATIENCE) if record.storage is not None else None
+    return RunStore(store=open_store(record.storage), run=record.run, patience=PATIENCE) if record.storage is not None else None
 
 
 def _copy_stored(place: RunStore, name: str, copy: Path, transit: Transit | None) -> bool:
@@ -200,23 +198,24 @@ def _require_own(manifest: Manifest, name: str, where: str) -> Manifest:
 
 
 def _nothing(record: RunRecord, step: int | None, *, weights: bool) -> Problem:
+    shows = f"`launcher pull {record.run}{f' --storage {record.storage}' if record.backend == ELSEWHERE else ''} --list` shows what it has"
     where = f" in {' or '.join(place for place in (record.output_dir if _output(record) else None, record.storage) if place)}"
     if weights:
         return Problem(
             code="no-model",
             message=f"run '{record.run}' has no weights-only save{where}",
-            fix=f"`launcher pull {record.run} --list` shows what it has; weights alone are saved when a notice leaves no time for a checkpoint",
+            fix=f"{shows}; weights alone are saved when a notice leaves no time for a checkpoint",
         )
     if step is not None:
         return Problem(
             code="no-checkpoint",
             message=f"run '{record.run}' has no sealed checkpoint of step {step}{where}",
-            fix=f"`launcher pull {record.run} --list` shows what it has",
+            fix=shows,
         )
     return Problem(
         code="no-model",
         message=f"run '{record.run}' has no final model yet ({record.state})",
-        fix=f"`launcher pull {record.run} --list` shows what it has; --step copies a checkpoint, --weights what was saved in a hurry",
+        fix=f"{shows}; --step copies a checkpoint, --weights what was saved in a hurry",
     )
 
 

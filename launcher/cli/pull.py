@@ -24,11 +24,18 @@ def pull(
     weights: Annotated[
         bool, typer.Option("--weights", help="Copy the weights alone that were saved when a notice left no time for a checkpoint.")
     ] = False,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Copy from this storage alone, as launch.storage names it; also a run of another computer, or of one that is gone."
+        ),
+    ] = None,
     show_list: Annotated[bool, typer.Option("--list", help="Copy nothing: show what is sealed and where.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Copy the final model of a run, or a checkpoint, from its output folder, or else from its storage; every byte is checked against its manifest."""
     from launcher.backend import pulling
+    from launcher.backend.elsewhere import run_elsewhere
     from launcher.cli.backends import full_name, local_backend
     from launcher.cli.moving import shown
     from launcher.cli.output import emit_json, say
@@ -37,8 +44,11 @@ def pull(
         raise UserError(
             Problem(code="conflict", message="--step and --weights ask for two things", fix="give one of them; --list shows what there is")
         )
-    backend = local_backend()
-    record = backend.look(full_name(backend, run))
+    if storage is not None:
+        record = run_elsewhere(storage, run)
+    else:
+        backend = local_backend()
+        record = backend.look(full_name(backend, run))
     if show_list:
         _show(record.run, pulling.available(record), as_json=as_json)
         return

@@ -24,7 +24,7 @@ def adopt(state_root: Path, stored: StoredRun, *, storage: str, run: str) -> Run
                 code="not-rented",
                 message="it ran on a computer of somebody's own, and what it is doing is known there",
                 place=stored.place.url(),
-                fix=f"`launcher up RECIPE --cloud local --name {run} --storage {storage}` goes on with it here",
+                fix=f"`launcher pull {run} --storage {storage}` copies its model; `launcher up RECIPE --cloud local --name {run} --storage {storage}` goes on with it here",
             )
         )
     if record is None or submission is None:
